@@ -1,0 +1,30 @@
+"""What is measured on weights: matrices, their decompositions, and pure functions of spectra.
+
+Depends on PyTorch and NumPy alone and works on any ``torch.nn.Module``.
+"""
+
+from specdyn.spectra.decompose import SVD as SVD
+from specdyn.spectra.decompose import decompose as decompose
+from specdyn.spectra.decompose import singular_values as singular_values
+from specdyn.spectra.decompose import truncate as truncate
+from specdyn.spectra.matrices import Description as Description
+from specdyn.spectra.matrices import LeftOut as LeftOut
+from specdyn.spectra.matrices import Matrix as Matrix
+from specdyn.spectra.matrices import Part as Part
+from specdyn.spectra.matrices import describe as describe
+from specdyn.spectra.matrices import matrices as matrices
+from specdyn.spectra.matrices import read_module as read_module
+from specdyn.spectra.metrics import agreement as agreement
+from specdyn.spectra.metrics import agreement_chance as agreement_chance
+from specdyn.spectra.metrics import alignment as alignment
+from specdyn.spectra.metrics import alignment_chance as alignment_chance
+from specdyn.spectra.metrics import count_rank as count_rank
+from specdyn.spectra.metrics import effective_rank as effective_rank
+from specdyn.spectra.metrics import frobenius_norm as frobenius_norm
+from specdyn.spectra.metrics import gini as gini
+from specdyn.spectra.metrics import spectral_entropy as spectral_entropy
+from specdyn.spectra.metrics import stable_rank as stable_rank
+from specdyn.spectra.metrics import top_score as top_score
+from specdyn.spectra.snapshot import Snapshot as Snapshot
+from specdyn.spectra.snapshot import Spectrum as Spectrum
+from specdyn.spectra.snapshot import measure as measure
