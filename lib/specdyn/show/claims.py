@@ -1,0 +1,103 @@
+"""A claim: a statement with a test on every seed, and the verdict we dare to give."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Measured = float | Sequence[float]
+
+ENOUGH_SEEDS = 3
+"""Fewer seeds than this give no verdict."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A judged claim. It shows itself in words that are the same on every machine; numbers go apart."""
+
+    id: str
+    task: str
+    tier: str
+    statement: str
+    holds: tuple[bool, ...]
+    verdict: str
+    measured: Mapping[str, Any]
+    chance: float | None
+
+    @property
+    def sentence(self) -> str:
+        """The verdict with its count of seeds, where one was given."""
+        if self.verdict == "not judged at this tier":
+            few = len(self.holds) < ENOUGH_SEEDS
+            reason = f"fewer than {ENOUGH_SEEDS} seeds" if few else "the smoke tier only tests the code"
+            return f"{self.verdict}: {reason}"
+        if self.verdict == "interpretation":
+            return "interpretation: the paper offers it as a reading"
+        return f"{self.verdict}: in {sum(self.holds)} of {len(self.holds)} seeds"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        kind = self.verdict.replace(" ", "-")
+        words = {
+            "text/plain": f"{self.id} ({self.task}): {self.statement}\n{self.sentence}",
+            "text/html": (
+                f'<div class="claim {kind}"><strong class="claim-id">{html.escape(self.id)}</strong> '
+                f'<span class="claim-statement">{html.escape(self.statement)}</span> '
+                f'<span class="claim-verdict">{html.escape(self.sentence)}</span></div>'
+            ),
+        }
+        return words, {"specdyn": {"claim": asdict(self)}}
+
+
+def claim(
+    id: str,
+    statement: str,
+    *,
+    holds: Sequence[bool],
+    tier: str,
+    task: str,
+    measured: Mapping[str, Measured],
+    chance: float | None = None,
+    interpretation: bool = False,
+) -> Claim:
+    """Judge a claim on its seeds: ``holds`` has one entry a seed, ``measured`` the numbers behind it.
+
+    The verdict is *holds* where it does in every seed, *holds in part* in some, *does not hold here* in
+    none. At the smoke tier, or with fewer than three seeds, there is none. ``interpretation`` marks what the
+    paper offers as a reading. Raises ``ValueError`` where no seed was tested.
+
+    >>> claim("C0.0", "Water is wet", holds=[True] * 3, tier="laptop", task="rain", measured={}).sentence
+    'holds: in 3 of 3 seeds'
+    """
+    tested = tuple(bool(held) for held in holds)
+    if not tested:
+        raise ValueError(f"claim {id} was tested on no seed: give holds=[...], one entry a seed")
+    return Claim(
+        id=id,
+        task=task,
+        tier=tier,
+        statement=statement,
+        holds=tested,
+        verdict=_verdict(tested, tier, interpretation),
+        measured={name: _plain(value) for name, value in measured.items()},
+        chance=None if chance is None else round(float(chance), 4),
+    )
+
+
+def _verdict(holds: tuple[bool, ...], tier: str, interpretation: bool) -> str:
+    if tier == "smoke" or len(holds) < ENOUGH_SEEDS:
+        return "not judged at this tier"
+    if interpretation:
+        return "interpretation"
+    return "holds" if all(holds) else "holds in part" if any(holds) else "does not hold here"
+
+
+def _plain(value: Measured) -> Any:
+    """Numbers as JSON has them, to four significant digits; a number that is missing is null."""
+    if np.ndim(value):
+        return [_plain(item) for item in np.asarray(value)]
+    number = float(np.asarray(value))
+    return float(f"{number:.4g}") if np.isfinite(number) else None

@@ -1,0 +1,97 @@
+"""What a task is: a frozen configuration that can make its model, data, batches and optimizer."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+TIERS = ("smoke", "laptop", "gpu", "paper")
+"""From a test of seconds on any CPU to the paper's own protocol. A tier changes numbers, never the code path."""
+
+T = TypeVar("T")
+
+
+class Task(Protocol):
+    """A frozen dataclass whose fields name everything a run depends on, save the seed.
+
+    ``data`` and ``batch`` draw at random only from :func:`generator`, keyed by seed and step, so that the
+    place in the data is a function of (seed, step) and a resumed run repeats the uninterrupted one exactly.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """The task's name in the names of its runs."""
+
+    @property
+    def steps(self) -> int:
+        """Number of updates of a whole run."""
+
+    @property
+    def snapshots(self) -> Iterable[int]:
+        """Steps at which spectra and metrics are taken."""
+
+    @property
+    def pairs(self) -> Iterable[tuple[str, str]]:
+        """Names of matrices of which the first feeds the second, whose alignment is recorded."""
+
+    def model(self) -> nn.Module:
+        """A fresh network; :func:`build` makes it with a seed."""
+
+    def data(self, seed: int, device: torch.device) -> Any:
+        """Everything a run reads, on its device."""
+
+    def batch(self, data: Any, step: int, seed: int) -> Any:
+        """The examples of one update."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The scalar that is minimised."""
+
+    def optimizer(self, model: nn.Module) -> Optimizer:
+        """The optimizer over the model's parameters."""
+
+    def schedule(self, optimizer: Optimizer) -> LRScheduler:
+        """The learning-rate schedule, stepped after every update."""
+
+    def metrics(self, model: nn.Module, data: Any) -> Mapping[str, float]:
+        """What is reported at a snapshot, on training and held-out data."""
+
+
+def generator(*key: int | str) -> torch.Generator:
+    """Return a CPU generator that depends on the whole key, and on nothing else.
+
+    >>> bool(torch.rand(1, generator=generator(3, "split")) == torch.rand(1, generator=generator(3, "split")))
+    True
+    """
+    return torch.Generator().manual_seed(_mixed(*key))
+
+
+def build(task: Task, seed: int) -> nn.Module:
+    """Return the task's network at initialisation; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_mixed(seed, "initialisation"))
+        return task.model()
+
+
+def at_tier(settings: Mapping[str, T], tier: str) -> T:
+    """Return the settings of a tier.
+
+    >>> at_tier({"smoke": 1, "laptop": 2}, "gpuu")
+    Traceback (most recent call last):
+    ValueError: unknown tier 'gpuu': choose one of smoke, laptop
+    """
+    if tier not in settings:
+        raise ValueError(f"unknown tier {tier!r}: choose one of {', '.join(settings)}")
+    return settings[tier]
+
+
+def _mixed(*key: int | str) -> int:
+    """Hash a key to 32 bits, the same in every process (Python's own hash of a string is not)."""
+    return zlib.crc32("/".join(map(str, key)).encode())

@@ -1,0 +1,20 @@
+"""How a run is made, watched, kept and repeated."""
+
+from specdyn.training.checkpoint import Checkpoint
+from specdyn.training.loop import Constraint, DivergedError, Run, train
+from specdyn.training.recorder import Recorder, log_spaced
+from specdyn.training.recording import Recording
+from specdyn.training.sweep import Runs, sweep
+
+__all__ = [
+    "Checkpoint",
+    "Constraint",
+    "DivergedError",
+    "Recorder",
+    "Recording",
+    "Run",
+    "Runs",
+    "log_spaced",
+    "sweep",
+    "train",
+]

@@ -1,0 +1,326 @@
+"""How a run is made: trained once, watched, kept under the name of its content, resumed when killed."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import nn
+from tqdm.auto import tqdm
+
+from specdyn.tasks import Task, build
+from specdyn.training.checkpoint import Checkpoint, load_state
+from specdyn.training.files import replacing, runs_folder, writable
+from specdyn.training.recorder import Recorder
+from specdyn.training.recording import Recording
+
+
+class Constraint(Protocol):
+    """A frozen dataclass that acts on the weights after every update, say by holding their norm."""
+
+    def bind(self, model: nn.Module) -> Callable[[], None]:
+        """Look at the network as the run starts and return what is called after every update."""
+
+
+class DivergedError(RuntimeError):
+    """The loss left the finite numbers; the recording up to the last good snapshot is kept in ``run``."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(
+            f"{run.folder.name}: the loss is not finite at step {run.diverged_at}; the recording up to "
+            f"step {run.recording.steps[-1]} is kept in {run.folder}: try a smaller learning rate"
+        )
+        self.run = run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training with one seed, as it lies in its folder."""
+
+    folder: Path
+    task: Task
+    seed: int
+
+    @property
+    def recording(self) -> Recording:
+        """Spectra and metrics over time."""
+        return Recording.load(self.folder / "recording.npz")
+
+    @property
+    def diverged_at(self) -> int | None:
+        """The step at which the loss was no longer finite, or None."""
+        step = json.loads((self.folder / "finished").read_text())["diverged_at"]
+        return None if step is None else int(step)
+
+    @property
+    def kept(self) -> list[int]:
+        """Steps whose checkpoints were kept; the last step always is."""
+        return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("checkpoint-*.pt"))
+
+    def checkpoint(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step; raise ``ValueError`` where it was not kept."""
+        if step not in self.kept:
+            raise ValueError(
+                f"{self.folder.name} kept no checkpoint of step {step}, only of {self.kept}: "
+                f"train again with keep=[..., {step}]"
+            )
+        return Checkpoint.load(self.folder / f"checkpoint-{step}.pt")
+
+    def model(self, step: int | None = None) -> nn.Module:
+        """Return the network at a kept step, by default the last, on the CPU."""
+        model = self.task.model()
+        model.load_state_dict(self.checkpoint(self.kept[-1] if step is None else step).model)
+        return model.eval()
+
+
+def train(
+    task: Task,
+    seed: int,
+    *,
+    keep: Iterable[int] = (),
+    start: Checkpoint | None = None,
+    constraint: Constraint | None = None,
+    device: str = "auto",
+    threads: int = 1,
+    save_seconds: float = 10.0,
+    progress: bool = True,
+) -> Run:
+    """Train a task with a seed, or return the run if it has been made before.
+
+    ``keep``: steps whose checkpoints stay. ``start``: a checkpoint to branch from; the branch keeps its
+    initialisation and data split and takes the order of the data from ``seed``. ``threads`` is part of the
+    run's name because it changes the last bits of every result. A killed run goes on where it was last
+    saved, at most ``save_seconds`` of work earlier, and ends with the same bits as one never killed.
+
+    Raises :class:`DivergedError` where the loss is not finite, ``ValueError`` for an unknown or absent
+    device, a step to keep that does not exist, or a damaged file.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed {seed!r} is no integer: give one such as 10")
+    where = resolve_device(device)
+    first = start.step if start else 0
+    if beyond := [step for step in keep if not first <= step <= task.steps]:
+        raise ValueError(f"cannot keep steps {beyond}: the run goes from {first} to {task.steps}")
+    description = _description(task, int(seed), sorted(set(keep)), start, constraint, where, threads)
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
+    run = Run(runs_folder() / f"{task.name}-{seed}-{digest}", task, int(seed))
+    with FileLock(writable(run.folder) / "lock"):
+        if not (run.folder / "finished").exists():
+            with cpu_threads(threads):
+                _Session(run, description, start, constraint, where).complete(
+                    set(keep) | {task.steps}, save_seconds, progress
+                )
+    if run.diverged_at is not None:
+        raise DivergedError(run)
+    return run
+
+
+class _Session:
+    """A run while it is being made."""
+
+    def __init__(
+        self,
+        run: Run,
+        description: dict[str, Any],
+        start: Checkpoint | None,
+        constraint: Constraint | None,
+        device: torch.device,
+    ) -> None:
+        self.run, self.task, self.description, self.device = run, run.task, description, device
+        self.origin = start.seed if start else run.seed
+        self.model = build(self.task, self.origin).to(device)
+        self.data = self.task.data(self.origin, device)
+        self.optimizer = self.task.optimizer(self.model)
+        self.schedule = self.task.schedule(self.optimizer)
+        self.step = self.first = start.step if start else 0
+        self.seconds = 0.0
+        if start:
+            start.restore(self.model, self.optimizer, self.schedule)
+        self.constrain = constraint.bind(self.model) if constraint else lambda: None
+        self.recorder = self._resume()
+
+    def complete(self, keep: set[int], save_seconds: float, progress: bool) -> None:
+        """Make the rest of the run and mark it finished."""
+        resumed_at = saved = time.perf_counter()
+        before, diverged_at = self.seconds, None
+        with progress_bar(self.task.name, self.task.steps, self.step, shown=progress) as bar:
+            self._observe(keep)
+            while self.step < self.task.steps:
+                if not self._update():
+                    diverged_at = self.step
+                    break
+                self._observe(keep)
+                bar.update()
+                now = time.perf_counter()
+                self.seconds = before + now - resumed_at
+                if now - saved >= save_seconds:
+                    self._save()
+                    saved = now
+        self._finish(diverged_at)
+
+    def _update(self) -> bool:
+        """Make one update; return False, and leave the weights alone, where the loss is not finite."""
+        loss = self.task.loss(self.model, self.task.batch(self.data, self.step, self.run.seed))
+        if not torch.isfinite(loss):
+            return False
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        self.constrain()
+        self.step += 1
+        return True
+
+    def _observe(self, keep: set[int]) -> None:
+        if self.step in self.recorder.steps:
+            self.model.eval()
+            with torch.no_grad():
+                self.recorder(self.step, **self.task.metrics(self.model, self.data))
+            self.model.train()
+        if self.step in keep:
+            self._checkpoint().save(self.run.folder / f"checkpoint-{self.step}.pt")
+
+    def _checkpoint(self) -> Checkpoint:
+        return Checkpoint.of(
+            self.run.folder.name, self.origin, self.step, self.model, self.optimizer, self.schedule
+        )
+
+    def _save(self) -> None:
+        """Save state and recording in one file, so that they always belong to the same step."""
+        arrays = self.recorder.finish().to_arrays()
+        recorded = {name: _plain(array) for name, array in arrays.items()}
+        self._checkpoint().save(self._resume_file, recorded=recorded, seconds=self.seconds)
+
+    def _resume(self) -> Recorder:
+        """Return a recorder at the start of the run, or at the point at which it was last saved."""
+        steps = [step for step in self.task.snapshots if step >= self.first]
+        if not self._resume_file.exists():
+            return Recorder(self.model, steps, self.task.pairs, first=self.first)
+        state = load_state(self._resume_file)
+        checkpoint = Checkpoint(**{name: state[name] for name in Checkpoint.__dataclass_fields__})
+        checkpoint.restore(self.model, self.optimizer, self.schedule)
+        self.step, self.seconds = checkpoint.step, state["seconds"]
+        recorded = {name: np.asarray(value) for name, value in state["recorded"].items()}
+        resumed = Recording.from_arrays(recorded)
+        return Recorder(self.model, steps, self.task.pairs, first=self.first, resumed=resumed)
+
+    def _finish(self, diverged_at: int | None) -> None:
+        provenance = {**self.description, **environment(self.device), "seconds": round(self.seconds, 1)}
+        self.recorder.finish(provenance).save(self.run.folder / "recording.npz")
+        with replacing(self.run.folder / "finished") as temporary:
+            temporary.write_text(json.dumps({"diverged_at": diverged_at, "seconds": self.seconds}))
+        self._resume_file.unlink(missing_ok=True)
+
+    @property
+    def _resume_file(self) -> Path:
+        return self.run.folder / "resume.pt"
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device meant: ``"auto"`` is CUDA where there is one, else the CPU.
+
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f"unknown device {device!r}: choose auto, cpu or cuda") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA here: choose cpu or auto")
+    return chosen
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Return what a result depends on beside its settings: machine and versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {"device": f"{device.type} ({name})", "torch": torch.__version__, "python": platform.python_version()}
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use this many threads, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def progress_bar(name: str, total: int, initial: int = 0, *, shown: bool = True) -> Iterator[Any]:
+    """Yield a progress bar on standard error, or in the file named by ``$SPECDYN_PROGRESS``."""
+    with _progress_stream() as stream:
+        with tqdm(total=total, initial=initial, desc=name, file=stream, disable=not shown, leave=False) as bar:
+            yield bar
+
+
+@contextmanager
+def _progress_stream() -> Iterator[IO[str]]:
+    if path := os.environ.get("SPECDYN_PROGRESS"):
+        with Path(path).open("w") as file:
+            yield file
+    else:
+        yield sys.stderr
+
+
+def _description(
+    task: Task,
+    seed: int,
+    keep: list[int],
+    start: Checkpoint | None,
+    constraint: Constraint | None,
+    device: torch.device,
+    threads: int,
+) -> dict[str, Any]:
+    """Everything that decides a run's result, from which its name is made."""
+    return {
+        "task": asdict(task),
+        "seed": seed,
+        "keep": keep,
+        "start": [start.run, start.step] if start else None,
+        "constraint": repr(constraint) if constraint else None,
+        "device_type": device.type,
+        "threads": threads,
+        "torch_release": torch.__version__.partition("+")[0],
+        "library": science_hash(),
+    }
+
+
+@cache
+def science_hash() -> str:
+    """Return a hash of the code results depend on: syntax trees without comments and docstrings."""
+    rooms = ("spectra", "tasks", "training", "interventions")
+    package = Path(__file__).parents[1]
+    files = sorted(path for room in rooms for path in (package / room).glob("*.py"))
+    trees = "\n".join(ast.dump(_without_docstrings(ast.parse(path.read_text("utf-8")))) for path in files)
+    return hashlib.sha256(trees.encode()).hexdigest()[:12]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:]
+    return tree
+
+
+def _plain(array: Any) -> Any:
+    """Return what ``torch.load(weights_only=True)`` accepts: a tensor, or a string."""
+    return str(array) if array.dtype.kind == "U" else torch.from_numpy(np.asarray(array))

@@ -1,0 +1,123 @@
+"""A sweep: many runs side by side, one process each, gathered in a table that can be selected from."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from loky import get_reusable_executor
+
+from specdyn.tasks import Task
+from specdyn.training.checkpoint import Checkpoint
+from specdyn.training.loop import Constraint, DivergedError, Run, progress_bar, resolve_device, train
+from specdyn.training.recording import Array, Recording
+
+RUNS_PER_GPU = 4
+"""Small networks leave a GPU idle between kernels; a few processes fill it."""
+
+
+@dataclass(frozen=True)
+class Runs(Sequence[Run]):
+    """Runs with the labels by which they are told apart."""
+
+    labels: tuple[Mapping[str, Any], ...]
+    runs: tuple[Run, ...]
+
+    def sel(self, **wanted: Any) -> Runs:
+        """Return the runs with these labels; raise ``KeyError`` where there are none."""
+        chosen = [i for i, row in enumerate(self.labels) if wanted.items() <= row.items()]
+        if not chosen:
+            raise KeyError(f"no run has {wanted}: the labels are {[dict(row) for row in self.labels]}")
+        return Runs(tuple(self.labels[i] for i in chosen), tuple(self.runs[i] for i in chosen))
+
+    def stack(self, quantity: str | Callable[[Recording], Array]) -> Array:
+        """Stack a metric, or any function of a recording, over the runs that did not diverge: (runs, ...)."""
+        recordings = [run.recording for run in self.runs if run.diverged_at is None]
+        if isinstance(quantity, str):
+            return np.stack([recording.metrics[quantity] for recording in recordings])
+        return np.stack([quantity(recording) for recording in recordings])
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row a run: its labels, where it diverged if it did, and its last metrics."""
+        rows = [
+            {**row, "diverged_at": run.diverged_at}
+            | {name: values[-1] for name, values in run.recording.metrics.items()}
+            for row, run in zip(self.labels, self.runs, strict=True)
+        ]
+        return pd.DataFrame(rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.runs[index]
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+
+def sweep(
+    tasks: Task | Mapping[str, Task],
+    *,
+    seed: Iterable[int],
+    start: Mapping[int, Checkpoint] | None = None,
+    keep: Iterable[int] = (),
+    constraint: Constraint | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    **axes: Iterable[Any],
+) -> Runs:
+    """Train every task at every value of every axis with every seed, on all cores.
+
+    ``tasks``: one task, or several by name, which is then their label ``task``. ``axes``: fields of the
+    task, such as ``weight_decay=[0.0, 1.0]``. ``start``: for each seed a checkpoint to branch from.
+    ``workers``: processes at a time, by default one a core, each with one thread. Diverged runs stay in
+    the table. Runs that exist are not repeated.
+
+    Raises ``ValueError`` where there are no seeds or an axis is empty, ``TypeError`` for a seed that is no
+    integer or an axis the task does not have.
+    """
+    named = tasks if isinstance(tasks, Mapping) else {"": tasks}
+    seeds = list(seed)
+    if not seeds or not named or any(not list(values) for values in axes.values()):
+        raise ValueError("a sweep needs at least one task, one seed and one value an axis: seed=[10, 11, 12]")
+    labels, jobs = [], []
+    for (name, task), s, *values in itertools.product(named.items(), seeds, *axes.values()):
+        changes = dict(zip(axes, values, strict=True))
+        labels.append({**({"task": name} if name else {}), **changes, "seed": s})
+        begin = start[s] if start else None
+        jobs.append(
+            dict(task=replace(task, **changes), seed=s, start=begin, keep=list(keep), constraint=constraint)
+        )
+    where = resolve_device(device)
+    limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
+    return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
+
+
+def _all(jobs: list[dict[str, Any]], device: str, workers: int) -> list[Run]:
+    executor = get_reusable_executor(max_workers=min(workers, len(jobs)), timeout=60)
+    futures = [executor.submit(_one, device=device, **job) for job in jobs]
+    try:
+        with progress_bar("runs", len(jobs)) as bar:
+            for future in as_completed(futures):
+                future.result()
+                bar.update()
+    except BaseException:
+        executor.shutdown(kill_workers=True)
+        raise
+    return [future.result() for future in futures]
+
+
+def _one(**job: Any) -> Run:
+    """Train in a worker; a diverged run is a result, not a failure of the sweep."""
+    try:
+        return train(**job, progress=False)
+    except DivergedError as error:
+        return error.run
