@@ -65,8 +65,8 @@ def count_rank(s: Values, *, mass: float = 0.9) -> Values:
     values = _read(s)
     p = _shares(values).sort(-1, descending=True).values
     k = (p.cumsum(-1) <= mass).sum(-1) + 1
-    share = k.clamp_max(values.shape[-1]) / values.shape[-1]
-    return _like(s, torch.where(values.amax(-1) > 0, share.double(), 0.0))
+    share = k.clamp_max(values.shape[-1]).to(values.dtype) / values.shape[-1]
+    return _like(s, torch.where(values.amax(-1) > 0, share, 0.0))
 
 
 def stable_rank(s: Values) -> Values:
