@@ -2,5 +2,21 @@
 
 from specdyn.show.claims import Claim, claim
 from specdyn.show.figure import Figure
+from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
+from specdyn.show.scrubber import Scrubber
+from specdyn.show.theme import DARK, LIGHT, Theme
 
-__all__ = ["Claim", "Figure", "claim"]
+__all__ = [
+    "DARK",
+    "LIGHT",
+    "Claim",
+    "Figure",
+    "Scrubber",
+    "Theme",
+    "claim",
+    "curves",
+    "dots",
+    "over_steps",
+    "scatter",
+    "singular_values",
+]

@@ -1,0 +1,203 @@
+"""The figures most chapters need, each with its words computed from what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import matplotlib.figure
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+
+from specdyn.show.figure import Figure
+from specdyn.show.theme import ROLES, Theme
+from specdyn.training import Recording
+
+Groups = Mapping[str, Sequence[Recording]]
+Quantity = Callable[[Recording], Any]
+
+WIDTH = 7.6
+"""Inches of a page's text column."""
+
+
+def over_steps(groups: Groups, quantities: Mapping[str, Quantity]) -> pd.DataFrame:
+    """Return a tidy table for :func:`curves`: panel, series, seed, step, value.
+
+    ``groups`` gives for each panel the recordings of its seeds, ``quantities`` for each series a function
+    from a recording to its values over time.
+    """
+    frames = [
+        pd.DataFrame(
+            {
+                "panel": panel,
+                "series": series,
+                "seed": recording.provenance["seed"],
+                "step": recording.steps,
+                "value": quantity(recording),
+            }
+        )
+        for panel, recordings in groups.items()
+        for recording in recordings
+        for series, quantity in quantities.items()
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def curves(
+    data: pd.DataFrame,
+    *,
+    name: str,
+    caption: str,
+    ylabel: str,
+    x: str = "step",
+    columns: int = 2,
+    ylim: tuple[float, float] | None = None,
+    yscale: str = "linear",
+    level: Mapping[str, float] | None = None,
+) -> Figure:
+    """Return panels of curves, a thin line a seed; ``data`` as :func:`over_steps` makes it.
+
+    ``level``: horizontal lines by name, such as a chance level. Series named in the theme's roles have
+    their colour in the whole book.
+    """
+    levels = dict(level or {})
+
+    def draw(theme: Theme) -> matplotlib.figure.Figure:
+        figure, axes = _panels(data["panel"].unique(), columns)
+        colors = _colors(theme, list(data["series"].unique()))
+        for ax, (panel, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
+            for (series, _), line in part.groupby(["series", "seed"], sort=False):
+                ax.plot(line[x], line["value"], color=colors[series], linewidth=1.3, alpha=0.9)
+            for value in levels.values():
+                ax.axhline(value, color=theme.color("chance"), linestyle=":", linewidth=1.3)
+            ax.set(title=panel, yscale=yscale, xlabel=x, ylabel=ylabel)
+            if ylim:
+                ax.set_ylim(*ylim)
+        handles = [plt.Line2D([], [], color=color, label=series) for series, color in colors.items()]
+        dotted = {"color": theme.color("chance"), "linestyle": ":"}
+        handles += [plt.Line2D([], [], label=label, **dotted) for label in levels]
+        figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
+        return figure
+
+    return Figure(draw, name, caption, _curves_in_words(data, x, ylabel, levels), data)
+
+
+def singular_values(
+    recordings: Recording | Mapping[str, Recording],
+    matrix: str | None = None,
+    *,
+    name: str = "fig-singular-values",
+    caption: str = "Singular values over training; brighter lines are smaller ones.",
+    columns: int = 3,
+) -> Figure:
+    """Return every singular value over time: of each matrix of a recording, or of one matrix in several.
+
+    Colour runs with the index of the singular value, from the largest to the smallest.
+    """
+    if isinstance(recordings, Recording):
+        shown = {key: (recordings, key) for key in ([matrix] if matrix else recordings.matrices)}
+    elif matrix is None:
+        raise ValueError("name the matrix to compare between recordings: singular_values(recordings, 'layer.weight')")
+    else:
+        shown = {title: (recording, matrix) for title, recording in recordings.items()}
+
+    def draw(theme: Theme) -> matplotlib.figure.Figure:
+        figure, axes = _panels(list(shown), columns, sharey=not isinstance(recordings, Recording))
+        for ax, (title, (recording, key)) in zip(axes, shown.items(), strict=True):
+            values = recording.singular_values[key]
+            lines = [np.column_stack([recording.steps, s]) for s in values.T[::-1]]
+            colors = theme.sequential(len(lines))[::-1]
+            ax.add_collection(LineCollection(lines, colors=colors, linewidths=1.0, rasterized=True))
+            ax.autoscale_view()
+            ax.set(title=title, xlabel="step", ylabel="singular value", ylim=(0, None))
+        return figure
+
+    data = pd.concat(
+        [
+            recording.to_dataframe().query("matrix == @key").assign(panel=title)
+            for title, (recording, key) in shown.items()
+        ]
+    )
+    words = [
+        f"{title}: the largest goes from {r.singular_values[key][0, 0]:.2f} to "
+        f"{r.singular_values[key][-1, 0]:.2f}, the median from {np.median(r.singular_values[key][0]):.2f} "
+        f"to {np.median(r.singular_values[key][-1]):.2f}"
+        for title, (r, key) in shown.items()
+    ]
+    return Figure(draw, name, caption, "Singular values over training. " + "; ".join(words) + ".", data)
+
+
+def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, zero: bool = True) -> Figure:
+    """Return a row of dots for each category: ``data`` with columns category, series, value."""
+
+    def draw(theme: Theme) -> matplotlib.figure.Figure:
+        categories = list(data["category"].unique())
+        figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.42 * len(categories)))
+        colors = _colors(theme, list(data["series"].unique()))
+        for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
+            rows = part["category"].map(categories.index)
+            ax.scatter(part["value"], rows, color=colors[series], label=str(series), s=42, marker=marker, zorder=3)
+        if zero:
+            ax.axvline(0, color=theme.foreground, linewidth=1)
+        ax.set(yticks=range(len(categories)), yticklabels=categories, xlabel=xlabel)
+        ax.invert_yaxis()
+        figure.legend(loc="outside upper center", ncols=4)
+        return figure
+
+    return Figure(draw, name, caption, alt, data)
+
+
+def scatter(
+    data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt: str, xscale: str = "linear"
+) -> Figure:
+    """Return one point a row of ``data``, coloured by its column ``series``."""
+
+    def draw(theme: Theme) -> matplotlib.figure.Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
+        colors = _colors(theme, list(data["series"].unique()))
+        for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
+            ax.scatter(part[x], part[y], color=colors[series], label=str(series), s=54, marker=marker, zorder=3)
+        ax.set(xlabel=x, ylabel=y, xscale=xscale)
+        figure.legend(loc="outside upper center", ncols=2)
+        return figure
+
+    return Figure(draw, name, caption, alt, data)
+
+
+def _panels(titles: Sequence[str], columns: int, *, sharey: bool = True) -> tuple[matplotlib.figure.Figure, list[Axes]]:
+    """Return a figure with one panel a title, ``columns`` beside each other."""
+    columns = min(columns, len(titles))
+    rows = ceil(len(titles) / columns)
+    height = 2.5 * rows + 0.5 if columns > 1 else 3.2 * rows
+    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, sharey=sharey)
+    for spare in grid.flat[len(titles) :]:
+        spare.remove()
+    return figure, list(grid.flat[: len(titles)])
+
+
+def _colors(theme: Theme, series: Sequence[str]) -> dict[str, str]:
+    """A series with a role has the colour of its role; the others take the hues that are left."""
+    taken = {theme.color(one) for one in series if one in ROLES}
+    free = iter(color for color in theme.categorical(len(theme.hues)) if color not in taken)
+    return {one: theme.color(one) if one in ROLES else next(free) for one in series}
+
+
+def _curves_in_words(data: pd.DataFrame, x: str, ylabel: str, levels: Mapping[str, float]) -> str:
+    def said(line: pd.DataFrame) -> str:
+        first, last = (line.loc[line[x] == end(line[x])] for end in (np.min, np.max))
+        return f"{first['value'].median():.2g} to {last['value'].median():.2g}"
+
+    parts = []
+    for panel, part in data.groupby("panel", sort=False):
+        lines = [f"{series} {said(line)}" for series, line in part.groupby("series", sort=False)]
+        parts.append(f"{panel}: {', '.join(lines)}")
+    seeds = data["seed"].nunique()
+    dotted = "".join(f" Dotted line: {label}, {value:.2g}." for label, value in levels.items())
+    return (
+        f"{ylabel[0].upper()}{ylabel[1:]} from the first to the last {x}, median of {seeds} seeds. "
+        f"{'; '.join(parts)}.{dotted}"
+    )
