@@ -1,0 +1,42 @@
+# Everything a reader needs: `make book` and `make test`. `make help` says what they do and cost.
+PYTHON ?= python3
+TIER ?= laptop
+CHAPTER ?=
+RUN := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help book test references clean
+
+help:
+	@echo 'make book                    install into .venv, run every chapter, build the site (minutes)'
+	@echo 'make book TIER=smoke         the three-minute look; tiers: smoke, laptop, gpu, paper'
+	@echo 'make book CHAPTER=grokking   run one chapter and build the site from what is there'
+	@echo 'make test                    every check: ruff, mypy, tests, doctests, chapters at the smoke tier'
+	@echo 'make references              run the chapters at the smoke tier again for tests/references'
+	@echo 'make clean                   remove the site and the executed notebooks; trained runs stay'
+	@echo
+	@echo 'Needs Python 3.11 to 3.13 (PYTHON=... names another than python3), make and pip.'
+	@echo 'The site: _build/html/index.html   notebooks: _build/notebooks   claims: _build/claims.json'
+
+# Installed again only when a dependency file has changed.
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12 ..." % v)'
+	@echo 'Installing into .venv: about 3 minutes the first time.'
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+book: .venv/installed
+	$(RUN) -m tools book --tier '$(TIER)' $(if $(CHAPTER),--chapter '$(CHAPTER)')
+
+test: .venv/installed
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+references: .venv/installed
+	$(RUN) -m tools references $(if $(CHAPTER),--chapter '$(CHAPTER)')
+
+clean:
+	rm -rf _build/html _build/site _build/stage _build/notebooks _build/claims.json
