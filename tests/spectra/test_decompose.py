@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch import Tensor
+
 from specdyn.spectra import SVD, decompose, effective_rank, singular_values, truncate
 from specdyn.spectra.decompose import Method
-from torch import Tensor
 
 
 def gaussian(*shape: int, seed: int = 0) -> Tensor:

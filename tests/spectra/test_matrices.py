@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from specdyn.spectra import Part, decompose, describe, matrices, measure, read_module
 from torch import nn
+
+from specdyn.spectra import Part, decompose, describe, matrices, measure, read_module
 
 
 class Block(nn.Module):
@@ -63,8 +64,7 @@ def test_heads_are_what_attention_computes_with(block: Block) -> None:
     total = attention.out_proj.bias.expand(5, 8).clone()
     for h in range(2):
         q, k, v = (
-            x[0] @ by_name[f"attention.in_proj_weight[{letter}{h}]"].T + bias[i, h]
-            for i, letter in enumerate("qkv")
+            x[0] @ by_name[f"attention.in_proj_weight[{letter}{h}]"].T + bias[i, h] for i, letter in enumerate("qkv")
         )
         weights = torch.softmax(q @ k.T / 4**0.5, dim=-1)
         total += weights @ v @ by_name[f"attention.out_proj.weight[o{h}]"].T
@@ -107,9 +107,7 @@ def test_everything_left_out_has_a_reason(block: Block) -> None:
 
 def test_attention_with_extra_bias_vectors() -> None:
     description = describe(nn.MultiheadAttention(8, 2, add_bias_kv=True))
-    assert {row.name: row.reason for row in description.left_out}[
-        "bias_k"
-    ] == "a vector, not a matrix"
+    assert {row.name: row.reason for row in description.left_out}["bias_k"] == "a vector, not a matrix"
 
 
 def test_tied_weights_are_measured_once(block: Block) -> None:
@@ -200,9 +198,7 @@ def test_a_snapshot_reads_everything_off_one_decomposition(block: Block) -> None
         assert spectrum.stable_rank == pytest.approx((exact**2).sum() / exact[0] ** 2)
         assert not spectrum.collapsed
     values = measure(block, vectors=False)
-    assert values["up.weight"].singular_values == pytest.approx(
-        snapshot["up.weight"].singular_values
-    )
+    assert values["up.weight"].singular_values == pytest.approx(snapshot["up.weight"].singular_values)
     with pytest.raises(ValueError, match=r"up.weight was measured without vectors"):
         _ = values["up.weight"].svd
 
@@ -253,14 +249,10 @@ def test_low_precision_weights_are_read_as_they_are_stored(block: Block) -> None
         (512, 128, 0.966, 0.005),
     ],
 )
-def test_fresh_linear_layers_have_the_known_effective_rank(
-    m: int, n: int, published: float, tolerance: float
-) -> None:
+def test_fresh_linear_layers_have_the_known_effective_rank(m: int, n: int, published: float, tolerance: float) -> None:
     """At PyTorch's initialisation the effective rank depends on the aspect ratio alone."""
     torch.manual_seed(0)
-    assert measure(nn.Linear(n, m), vectors=False)["weight"].effective_rank == pytest.approx(
-        published, abs=tolerance
-    )
+    assert measure(nn.Linear(n, m), vectors=False)["weight"].effective_rank == pytest.approx(published, abs=tolerance)
 
 
 def test_decomposition_of_heads_works_as_a_batch(block: Block) -> None:

@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from torch import Tensor
+
 from specdyn.spectra import (
     SVD,
     agreement,
@@ -26,7 +28,6 @@ from specdyn.spectra import (
     stable_rank,
     top_score,
 )
-from torch import Tensor
 
 Spectrum = NDArray[np.float64]
 spectra = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e3, allow_subnormal=False))
@@ -144,9 +145,7 @@ def test_what_is_no_spectrum_is_refused(s: Any, says: str) -> None:
 
 @given(m=sizes, n=sizes, seed=st.integers(0, 2**32 - 1), scale=st.floats(1e-3, 1e3))
 @settings(deadline=None)
-def test_spectra_do_not_see_sign_transpose_rotation_or_scale(
-    m: int, n: int, seed: int, scale: float
-) -> None:
+def test_spectra_do_not_see_sign_transpose_rotation_or_scale(m: int, n: int, seed: int, scale: float) -> None:
     matrix = matrix_of(m, n, seed)
     s = singular_values(matrix)
     turned = rotation(m, seed + 1) @ matrix @ rotation(n, seed + 2)

@@ -143,9 +143,7 @@ def check_finite(matrix: Tensor, name: str) -> float:
     if matrix.numel() == 0:
         raise ValueError(f"{name}: shape {shape} has no entries, so it has no singular values")
     if not matrix.is_floating_point():
-        raise ValueError(
-            f"{name}: {matrix.dtype} is no real floating-point matrix; convert it first"
-        )
+        raise ValueError(f"{name}: {matrix.dtype} is no real floating-point matrix; convert it first")
     if matrix.is_meta:
         raise ValueError(f"{name}: a meta tensor has no values; move the model to a device first")
     peak = float(matrix.detach().abs().max())
@@ -158,9 +156,7 @@ def check_finite(matrix: Tensor, name: str) -> float:
     return peak
 
 
-def _run(
-    solvers: Mapping[str, Callable[[Tensor], T]], matrix: Tensor, method: Method, name: str
-) -> T:
+def _run(solvers: Mapping[str, Callable[[Tensor], T]], matrix: Tensor, method: Method, name: str) -> T:
     """Check the matrix, choose a solver, and fall back on the direct SVD if it fails."""
     peak = check_finite(matrix, name)
     chosen = _choose(matrix, peak) if method == "auto" else method

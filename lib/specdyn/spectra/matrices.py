@@ -168,9 +168,7 @@ def _own_parts(parts: list[Part]) -> list[Part]:
 
 def _refuse_without_values(name: str, parameter: nn.Parameter) -> None:
     if isinstance(parameter, nn.UninitializedParameter):
-        raise ValueError(
-            f"{name} is lazy and has no shape yet; run one batch through the model first"
-        )
+        raise ValueError(f"{name} is lazy and has no shape yet; run one batch through the model first")
     if parameter.is_meta:
         raise ValueError(f"{name} is on the meta device and has no values; use model.to_empty(...)")
 
@@ -209,9 +207,7 @@ class Description:
         ('weight', 'Linear', '2 x 3', 'rank at most 2')
         """
         head = ("name", "kind", "shape", "remark")
-        found = [
-            (m.name, m.kind, _by(m.shape), f"rank at most {min(m.shape)}") for m in self.matrices
-        ]
+        found = [(m.name, m.kind, _by(m.shape), f"rank at most {min(m.shape)}") for m in self.matrices]
         left = [(x.name, "left out", _by(x.shape), x.reason) for x in self.left_out]
         return [head, *found, *left]
 

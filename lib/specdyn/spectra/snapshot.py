@@ -32,9 +32,7 @@ class Spectrum:
         torch.Size([2, 3])
         """
         if self.vectors is None:
-            raise ValueError(
-                f"{self.name} was measured without vectors: measure(model, vectors=True)"
-            )
+            raise ValueError(f"{self.name} was measured without vectors: measure(model, vectors=True)")
         return self.vectors
 
     @cached_property
@@ -109,9 +107,7 @@ def measure(model: nn.Module, *, by_head: bool = False, vectors: bool = True) ->
     >>> round(snapshot["0.weight"].effective_rank, 6)
     1.0
     """
-    return Snapshot(
-        {matrix.name: _spectrum(matrix, vectors) for matrix in matrices(model, by_head=by_head)}
-    )
+    return Snapshot({matrix.name: _spectrum(matrix, vectors) for matrix in matrices(model, by_head=by_head)})
 
 
 def _spectrum(matrix: Matrix, vectors: bool) -> Spectrum:

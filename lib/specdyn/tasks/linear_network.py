@@ -45,9 +45,7 @@ def family_tree(depth: int) -> Tensor:
     [7.0, 3.0, 1.0, 1.0]
     """
     leaves = 2**depth
-    levels = [
-        torch.eye(2**level).repeat_interleave(leaves // 2**level, dim=1) for level in range(depth + 1)
-    ]
+    levels = [torch.eye(2**level).repeat_interleave(leaves // 2**level, dim=1) for level in range(depth + 1)]
     return torch.cat(levels)
 
 
@@ -141,13 +139,15 @@ class LinearNetwork:
         return LambdaLR(optimizer, lambda step: 1.0)
 
     def metrics(self, model: nn.Module, data: Tensor) -> dict[str, float]:
-        """The loss, each mode's strength u' W2 W1 v, and the singular values of the product W2 W1."""
+        """The loss and its share left, each mode's strength u' W2 W1 v, and the product's singular values."""
         U, _, V = (part.to(data) for part in self.modes)
         product = model(torch.eye(data.shape[1], device=data.device)).mT
         strengths = (U * (product @ V)).sum(0).tolist()
         spectrum = torch.linalg.svdvals(product.double()).tolist()
+        loss = float(self.loss(model, data))
         return {
-            "loss": float(self.loss(model, data)),
+            "loss": loss,
+            "share_left": loss / (0.5 * float(data.square().sum())),
             **{f"mode_{k}": value for k, value in enumerate(strengths, 1)},
             **{f"product_{k}": value for k, value in enumerate(spectrum, 1)},
         }
