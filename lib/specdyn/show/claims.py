@@ -27,14 +27,14 @@ class Claim:
     verdict: str
     measured: Mapping[str, Any]
     chance: float | None
+    reason: str
+    """Why there is no verdict, where there is none."""
 
     @property
     def sentence(self) -> str:
         """The verdict with its count of seeds, where one was given."""
         if self.verdict == "not judged at this tier":
-            few = len(self.holds) < ENOUGH_SEEDS
-            reason = f"fewer than {ENOUGH_SEEDS} seeds" if few else "the smoke tier only tests the code"
-            return f"{self.verdict}: {reason}"
+            return f"{self.verdict}: {self.reason}"
         if self.verdict == "interpretation":
             return "interpretation: the paper offers it as a reading"
         return f"{self.verdict}: in {sum(self.holds)} of {len(self.holds)} seeds"
@@ -49,7 +49,9 @@ class Claim:
                 f'<span class="claim-verdict">{html.escape(self.sentence)}</span></div>'
             ),
         }
-        return words, {"specdyn": {"claim": asdict(self)}}
+        ledger = asdict(self)
+        del ledger["reason"]
+        return words, {"specdyn": {"claim": ledger}}
 
 
 def claim(
@@ -62,12 +64,13 @@ def claim(
     measured: Mapping[str, Measured],
     chance: float | None = None,
     interpretation: bool = False,
+    not_judged: str = "",
 ) -> Claim:
     """Judge a claim on its seeds: ``holds`` has one entry a seed, ``measured`` the numbers behind it.
 
     The verdict is *holds* where it does in every seed, *holds in part* in some, *does not hold here* in
     none. At the smoke tier, or with fewer than three seeds, there is none. ``interpretation`` marks what the
-    paper offers as a reading. Raises ``ValueError`` where no seed was tested.
+    paper offers as a reading; ``not_judged`` says why a claim cannot be judged on these runs. Raises ``ValueError`` where no seed was tested.
 
     >>> claim("C0.0", "Water is wet", holds=[True] * 3, tier="laptop", task="rain", measured={}).sentence
     'holds: in 3 of 3 seeds'
@@ -75,20 +78,28 @@ def claim(
     tested = tuple(bool(held) for held in holds)
     if not tested:
         raise ValueError(f"claim {id} was tested on no seed: give holds=[...], one entry a seed")
+    reason = not_judged or _too_little(tested, tier)
     return Claim(
         id=id,
         task=task,
         tier=tier,
         statement=statement,
         holds=tested,
-        verdict=_verdict(tested, tier, interpretation),
+        verdict=_verdict(tested, reason, interpretation),
         measured={name: _plain(value) for name, value in measured.items()},
-        chance=None if chance is None else round(float(chance), 4),
+        chance=None if chance is None else _plain(chance),
+        reason=reason,
     )
 
 
-def _verdict(holds: tuple[bool, ...], tier: str, interpretation: bool) -> str:
-    if tier == "smoke" or len(holds) < ENOUGH_SEEDS:
+def _too_little(holds: tuple[bool, ...], tier: str) -> str:
+    if tier == "smoke":
+        return "the smoke tier only tests the code"
+    return "" if len(holds) >= ENOUGH_SEEDS else f"fewer than {ENOUGH_SEEDS} seeds"
+
+
+def _verdict(holds: tuple[bool, ...], reason: str, interpretation: bool) -> str:
+    if reason:
         return "not judged at this tier"
     if interpretation:
         return "interpretation"

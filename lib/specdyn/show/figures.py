@@ -182,7 +182,7 @@ def _panels(titles: Sequence[str], columns: int, *, sharey: bool = True) -> tupl
 def _colors(theme: Theme, series: Sequence[str]) -> dict[str, str]:
     """A series with a role has the colour of its role; the others take the hues that are left."""
     taken = {theme.color(one) for one in series if one in ROLES}
-    free = iter(color for color in theme.categorical(len(theme.hues)) if color not in taken)
+    free = iter(color for color in theme.categorical(7) if color not in taken)
     return {one: theme.color(one) if one in ROLES else next(free) for one in series}
 
 

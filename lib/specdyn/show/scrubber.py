@@ -65,6 +65,9 @@ class Scrubber:
             still=self._still(),
             # "</" would end the script element it stands in
             data=json.dumps(self._data(), separators=(",", ":")).replace("</", "<\\/"),
+            legend="".join(
+                f'<span class="key key-{i}">{html.escape(label)}</span>' for i, label in enumerate(self._lines())
+            ),
             options="".join(f"<option>{html.escape(matrix)}</option>" for matrix in self.recording.matrices),
         )
 
@@ -86,6 +89,30 @@ def _short(values: Any) -> list[float]:
 
 _PAGE = Template("""\
 <figure class="scrubber" id="$id">
+<style>
+.scrubber { margin: 1.5rem 0; --hue-0: #0072b2; --hue-1: #d55e00; --hue-2: #008763; --hue-3: #a3123f; }
+html[data-theme="dark"] .scrubber { --hue-0: #56a8e0; --hue-1: #f28e4b; --hue-2: #3cc39b; --hue-3: #f2788f; }
+.scrubber-panels { display: flex; flex-wrap: wrap; gap: 1rem; }
+.scrubber svg { flex: 1 1 280px; min-width: 0; max-width: 100%; height: auto; }
+.scrubber text { font-size: 12px; fill: currentColor; }
+.scrubber path, .scrubber polyline { fill: none; stroke: currentColor; }
+.scrubber .line { stroke-width: 2; }
+.scrubber .line-0 { stroke: var(--hue-0); } .scrubber .line-1 { stroke: var(--hue-1); }
+.scrubber .line-2 { stroke: var(--hue-2); } .scrubber .line-3 { stroke: var(--hue-3); }
+.scrubber .now { stroke-dasharray: 4 3; }
+.scrubber .bars { fill: var(--hue-2); stroke: none; }
+.scrubber .first { fill: currentColor; fill-opacity: 0.18; stroke: none; }
+.scrubber .key { margin-right: 1.2rem; white-space: nowrap; }
+.scrubber .key::before { content: ""; display: inline-block; width: 1.4em; height: 3px;
+  margin-right: 0.4em; vertical-align: middle; background: var(--hue-0); }
+.scrubber .key-1::before { background: var(--hue-1); } .scrubber .key-2::before { background: var(--hue-2); }
+.scrubber .key-3::before { background: var(--hue-3); }
+.scrubber-controls:not([hidden]) { display: flex; flex-wrap: wrap; gap: 0.6rem 1.2rem; align-items: center; }
+.scrubber-controls label:first-of-type { flex: 1 1 240px; display: flex; gap: 0.6rem; }
+.scrubber-controls input { flex: 1; min-width: 0; }
+.scrubber-controls select { max-width: 100%; }
+@media print { .scrubber-controls, .scrubber-now { display: none !important; } }
+</style>
 <div class="scrubber-panels">
 <svg class="scrubber-time" viewBox="0 0 360 225" role="img" aria-label="$alt">
 <g class="axes"><path d="M40 20V190H340"/>
@@ -97,7 +124,7 @@ _PAGE = Template("""\
 <text x="190" y="218" text-anchor="middle">index of the singular value, largest first</text></g>
 <path class="first"/><path class="bars"/></svg>
 </div>
-<p class="scrubber-legend"></p>
+<p class="scrubber-legend">$legend</p>
 <div class="scrubber-controls" hidden>
 <button type="button" aria-pressed="false">Play</button>
 <label>Step <input type="range" min="0" value="0"></label>
@@ -116,13 +143,6 @@ _PAGE = Template("""\
   const last = data.steps.length - 1, names = Object.keys(data.lines);
   const x = (step) => 40 + 300 * (step - data.steps[0]) / Math.max(1, data.steps[last] - data.steps[0]);
   let timer = null;
-
-  names.forEach((name, i) => {
-    const key = document.createElement("span");
-    key.className = "key key-" + i;
-    key.textContent = name;
-    find(".scrubber-legend").append(key);
-  });
 
   function outline(values, top) {
     const wide = 300 / values.length;

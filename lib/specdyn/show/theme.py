@@ -40,7 +40,8 @@ class Theme:
 
     def categorical(self, count: int) -> list[str]:
         """Return up to seven distinguishable colours for things without order."""
-        return [hue for name, hue in self.hues.items() if name != "grey"][:count]
+        order = ("blue", "orange", "green", "purple", "ochre", "red", "sky")
+        return [self.hues[name] for name in order][:count]
 
     def sequential(self, count: int) -> list[str]:
         """Return colours for ordered things, such as the index of a singular value: first is strongest."""

@@ -1,7 +1,7 @@
 """What is learned: data, model, loss and optimizer, at each tier."""
 
 from specdyn.tasks.linear_network import LinearNetwork, TwoLayers, family_tree, linear_network
-from specdyn.tasks.modular_addition import ModularAddition, OneLayerTransformer, modular_addition
+from specdyn.tasks.modular_addition import ModularAddition, OneLayerTransformer, grokking_settings, modular_addition
 from specdyn.tasks.task import TIERS, Task, build, generator
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "build",
     "family_tree",
     "generator",
+    "grokking_settings",
     "linear_network",
     "modular_addition",
 ]

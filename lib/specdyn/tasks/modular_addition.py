@@ -184,6 +184,7 @@ class ModularAddition:
         """Linear warm-up, then constant."""
         return LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / max(1, self.warmup)))
 
+    @torch.no_grad()
     def metrics(self, model: nn.Module, data: Pairs) -> dict[str, float]:
         """Losses and error rates; the strict error counts only pairs unseen in either order."""
         train, held_out = model(data.train), model(data.validation)
@@ -221,3 +222,21 @@ def modular_addition(tier: str = "laptop", **changes: Any) -> ModularAddition:
     40000
     """
     return replace(at_tier(_TIERS, tier), **changes)
+
+
+def grokking_settings(tier: str = "laptop") -> dict[str, ModularAddition]:
+    """Return the four rows of the paper's Figure 2, by name, at a tier.
+
+    >>> {name: task.weight_decay for name, task in grokking_settings("paper").items()}
+    {'no decay': 0.0, 'decay': 1.0, 'slingshot': 0.0, 'more data': 0.0}
+    """
+    base = modular_addition(tier)
+    slingshot = {"paper": {"modulus": 97, "steps": 100_000}, "gpu": {"modulus": 97, "steps": 50_000}}
+    return {
+        "no decay": replace(base, weight_decay=0.0),
+        "decay": base,
+        "slingshot": replace(
+            base, weight_decay=0.0, train_fraction=0.7, layer_norm=True, warmup=10, **slingshot.get(tier, {})
+        ),
+        "more data": replace(base, weight_decay=0.0, train_fraction=0.9),
+    }

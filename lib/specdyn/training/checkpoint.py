@@ -67,8 +67,9 @@ class Checkpoint:
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read the file of a checkpoint as a dictionary of tensors, numbers and strings."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it and run again") from error
+    with path.open("rb") as file:
+        try:
+            state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path} is damaged ({error}): delete its folder and run again") from error
     return state

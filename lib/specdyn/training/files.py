@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def runs_folder() -> Path:
-    """Return ``$SPECDYN_RUNS``, or ``_build/runs`` of the book this is called in, or of the current folder."""
-    if chosen := os.environ.get("SPECDYN_RUNS"):
-        return Path(chosen)
+def book_root() -> Path:
+    """Return the folder of the book this is called in (it holds ``_toc.yml``), else the current folder."""
     here = Path.cwd()
-    root = next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").exists()), here)
-    return root / "_build" / "runs"
+    return next((folder for folder in (here, *here.parents) if (folder / "_toc.yml").exists()), here)
+
+
+def runs_folder() -> Path:
+    """Return ``$SPECDYN_RUNS``, or ``_build/runs`` of the book."""
+    chosen = os.environ.get("SPECDYN_RUNS")
+    return Path(chosen) if chosen else book_root() / "_build" / "runs"
 
 
 def writable(folder: Path) -> Path:

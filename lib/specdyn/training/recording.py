@@ -124,5 +124,5 @@ class Recording:
                 return cls.from_arrays({key: file[key] for key in file.files})
         except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
             raise ValueError(
-                f"{path} is damaged or no recording ({error}): delete it and make it again"
+                f"{path} is damaged or no recording ({error}): delete it and run again"
             ) from error

@@ -1,0 +1,269 @@
+"""Runs: repeated exactly, kept once, branched, resumed after any kill, and refused with a reason."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import specdyn as sd
+import torch
+from specdyn.training import DivergedError, Run, loop
+from torch import Tensor, nn
+
+TASK = sd.tasks.modular_addition("smoke")
+
+
+def train(task: sd.tasks.Task = TASK, seed: int = 0, **options: object) -> Run:
+    return sd.train(task, seed, device="cpu", progress=False, **options)  # type: ignore[arg-type]
+
+
+def state(run: Run, step: int | None = None) -> dict[str, Tensor]:
+    """Everything a checkpoint holds, flattened."""
+    checkpoint = run.checkpoint(run.kept[-1] if step is None else step)
+    flat = {f"model/{name}": tensor for name, tensor in checkpoint.model.items()}
+    for index, buffers in checkpoint.optimizer["state"].items():
+        flat |= {f"optimizer/{index}/{name}": tensor for name, tensor in buffers.items()}
+    return flat
+
+
+def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+def same_recording(one: sd.Recording, two: sd.Recording) -> bool:
+    ours, theirs = one.to_arrays(), two.to_arrays()
+    ours.pop("provenance"), theirs.pop("provenance")  # holds the seconds it took
+    return ours.keys() == theirs.keys() and all(
+        np.array_equal(ours[name], theirs[name], equal_nan=ours[name].dtype.kind == "f") for name in ours
+    )
+
+
+def test_training_learns_and_reports_what_it_did() -> None:
+    recording = train().recording
+    assert recording.metrics["train_loss"][-1] < 0.5 * recording.metrics["train_loss"][0]
+    assert recording.steps.tolist() == list(TASK.snapshots)
+    for key in ("task", "seed", "torch", "threads", "device", "library", "seconds"):
+        assert key in recording.provenance, key
+
+
+def test_a_finished_run_is_not_repeated_and_another_seed_is_another_run() -> None:
+    first = train()
+    written = (first.folder / "recording.npz").stat().st_mtime_ns
+    again = train()
+    assert again.folder == first.folder
+    assert (again.folder / "recording.npz").stat().st_mtime_ns == written
+    assert train(seed=1).folder != first.folder
+    assert not same(state(train(seed=1)), state(first))
+
+
+def test_the_same_run_in_another_folder_has_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train(keep=[30])
+    monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "elsewhere"))
+    torch.manual_seed(999)  # the global random state must not matter
+    torch.set_num_threads(2)  # nor the threads it was called with
+    second = train(keep=[30])
+    assert second.folder != first.folder
+    assert same(state(first), state(second))
+    assert same(state(first, 30), state(second, 30))
+    assert same_recording(first.recording, second.recording)
+
+
+def test_model_is_the_network_the_recording_ends_with() -> None:
+    run = train()
+    snapshot = sd.measure(run.model())
+    for name, spectrum in snapshot.items():
+        np.testing.assert_allclose(
+            spectrum.singular_values, run.recording.singular_values[name][-1], rtol=1e-6, atol=1e-7
+        )
+
+
+def test_a_branch_with_the_trunks_own_seed_continues_the_trunk_bit_for_bit() -> None:
+    trunk = train(keep=[20])
+    branch = train(start=trunk.checkpoint(20))
+    assert branch.folder != trunk.folder
+    assert same(state(branch), state(trunk))
+    assert branch.recording.steps.tolist() == [s for s in trunk.recording.steps.tolist() if s >= 20]
+
+
+def test_branches_do_not_share_momentum_with_their_checkpoint() -> None:
+    checkpoint = train(keep=[20]).checkpoint(20)
+    before = {i: dict(s) for i, s in checkpoint.optimizer["state"].items()}
+    copies = {i: {k: v.clone() for k, v in s.items()} for i, s in before.items()}
+    train(start=checkpoint, seed=3)
+    for index, buffers in copies.items():
+        for name, value in buffers.items():
+            assert torch.equal(checkpoint.optimizer["state"][index][name], value), name
+
+
+def test_a_branch_keeps_the_data_split_and_takes_its_own_settings() -> None:
+    checkpoint = train(keep=[20]).checkpoint(20)
+    other_seed = train(start=checkpoint, seed=5)  # full batch: the seed has nothing else to change
+    assert same(state(other_seed), state(train(start=checkpoint)))
+    without = replace(TASK, weight_decay=0.0)
+    assert not same(state(train(without, start=checkpoint)), state(train(start=checkpoint)))
+    (group,) = train(without, start=checkpoint).checkpoint(60).optimizer["param_groups"]
+    assert group["weight_decay"] == 0.0
+
+
+def test_a_constraint_acts_after_every_update() -> None:
+    run = train(replace(TASK, weight_decay=0.0), constraint=sd.interventions.HoldNorm(2.0))
+    norms = np.stack([run.recording.frobenius_norm(name) for name in run.recording.matrices])
+    np.testing.assert_allclose(norms[:, 1:], 2 * norms[:, :1].repeat(norms.shape[1] - 1, 1), rtol=1e-5)
+    free = train(replace(TASK, weight_decay=0.0))
+    assert run.folder != free.folder
+
+
+SCRIPT = """
+import sys, specdyn as sd
+task = sd.tasks.modular_addition("smoke", steps=400, every=20)
+sd.train(task, 0, keep=[200], device="cpu", save_seconds=0.0, progress=False)
+"""
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = sd.tasks.modular_addition("smoke", steps=400, every=20)
+    undisturbed = train(task, keep=[200])
+    monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "killed"))
+    folder = tmp_path / "killed" / undisturbed.folder.name
+    moments = random.Random(0)
+    kills = 0
+    while not (folder / "finished").exists():
+        process = subprocess.Popen([sys.executable, "-c", SCRIPT], env=os.environ)
+        while process.poll() is None and not (folder / "resume.pt").exists():
+            time.sleep(0.01)  # killing the import of torch would test nothing
+        try:
+            process.wait(timeout=moments.uniform(0.0, 2.0) if kills < 3 else None)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills > 0
+    resumed = train(task, keep=[200])
+    assert same(state(resumed), state(undisturbed))
+    assert same(state(resumed, 200), state(undisturbed, 200))
+    assert same_recording(resumed.recording, undisturbed.recording)
+    assert [path.name for path in folder.iterdir() if path.name.startswith("resume")] == []
+
+
+@dataclass(frozen=True)
+class Exploding(sd.tasks.ModularAddition):
+    """Its loss is NaN from the eighth update on."""
+
+    def batch(self, data: object, step: int, seed: int) -> tuple[object, int]:  # type: ignore[override]
+        return data, step
+
+    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:  # type: ignore[override]
+        data, step = batch
+        loss = super().loss(model, (data.train, data.train_sums))  # type: ignore[attr-defined]
+        return loss * torch.nan if step == 7 else loss
+
+
+def test_nan_in_the_loss_stops_with_the_step_and_keeps_the_last_good_snapshot() -> None:
+    task = Exploding(**vars(TASK))
+    with pytest.raises(DivergedError, match=r"not finite at step 7; .*up to step 5") as caught:
+        train(task)
+    recording = caught.value.run.recording
+    assert recording.steps.tolist() == [0, 5]
+    assert np.isfinite(recording.singular_values["decoder.weight"]).all()
+    with pytest.raises(DivergedError):  # and is not tried again
+        train(task)
+
+
+def test_unknown_and_absent_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown device 'gpu9': choose auto, cpu or cuda"):
+        sd.train(TASK, 0, device="gpu9")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="'cuda' was asked for, but torch sees no CUDA"):
+        sd.train(TASK, 0, device="cuda")
+
+
+@pytest.mark.parametrize("seed", ["10", 1.5, None, True])
+def test_a_seed_is_an_integer(seed: object) -> None:
+    with pytest.raises(TypeError, match="is no integer"):
+        sd.train(TASK, seed)  # type: ignore[arg-type]
+
+
+def test_steps_to_keep_must_exist() -> None:
+    with pytest.raises(ValueError, match=r"cannot keep steps \[61\]: the run goes from 0 to 60"):
+        train(keep=[0, 61])
+    with pytest.raises(ValueError, match=r"kept no checkpoint of step 10, only of \[60\]: .*keep="):
+        train().checkpoint(10)
+
+
+def test_an_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "file" / "runs"))
+    with pytest.raises(PermissionError, match="cannot write runs to .*file.*SPECDYN_RUNS"):
+        train()
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("recording.npz", lambda run: run.recording),
+        ("checkpoint-60.pt", lambda run: run.model()),
+    ],
+)
+def test_a_corrupted_file_of_a_run_is_named(name: str, read: Callable[[Run], object]) -> None:
+    run = train()
+    path = run.folder / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match=f"{name} is damaged"):
+        read(run)
+
+
+def test_a_checkpoint_with_objects_in_it_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-1.pt"
+    torch.save({"step": subprocess.Popen}, path)
+    with pytest.raises(ValueError, match=r"checkpoint-1\.pt is damaged"):
+        sd.training.Checkpoint.load(path)
+
+
+def test_the_name_follows_the_code_but_not_its_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hashed(source: str) -> str:
+        (tmp_path / "training").mkdir(exist_ok=True)
+        (tmp_path / "training" / "loop.py").write_text(source)
+        monkeypatch.setattr(loop, "__file__", str(tmp_path / "training" / "loop.py"))
+        loop.science_hash.cache_clear()
+        return loop.science_hash()
+
+    plain = hashed("def f():\n    return 1\n")
+    assert hashed('# why\ndef f():\n    """Words."""\n    return 1  # one\n') == plain
+    assert hashed("def f():\n    return 2\n") != plain
+    loop.science_hash.cache_clear()
+
+
+def test_progress_goes_to_the_file_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECDYN_PROGRESS", str(tmp_path / "progress"))
+    sd.train(TASK, 0, device="cpu")
+    assert "modular-addition" in (tmp_path / "progress").read_text()
+
+
+def test_where_runs_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPECDYN_RUNS")
+    book = tmp_path / "book" / "phenomena"
+    book.mkdir(parents=True)
+    monkeypatch.chdir(book)
+    assert loop.runs_folder() == book / "_build" / "runs"
+    (tmp_path / "_toc.yml").write_text("")
+    assert loop.runs_folder() == tmp_path / "_build" / "runs"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_run_on_cuda_is_a_run_of_its_own_and_learns() -> None:
+    on_gpu = sd.train(TASK, 0, device="cuda", progress=False)
+    assert on_gpu.folder != train().folder
+    assert on_gpu.recording.metrics["train_loss"][-1] < on_gpu.recording.metrics["train_loss"][0]
+    assert json.loads((on_gpu.folder / "finished").read_text())["diverged_at"] is None

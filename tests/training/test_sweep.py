@@ -1,0 +1,78 @@
+"""Sweeps: every combination once, in parallel, with nothing dropped in silence."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import specdyn as sd
+from specdyn.training.loop import DivergedError
+
+TASK = sd.tasks.modular_addition("smoke", steps=10)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> sd.training.Runs:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPECDYN_RUNS", str(tmp_path_factory.mktemp("sweep")))
+        tasks = {"none": replace(TASK, weight_decay=0.0), "wild": replace(TASK, learning_rate=math.inf)}
+        return sd.sweep(tasks, seed=[1, 2], train_fraction=[0.4, 0.6], device="cpu", workers=2)
+
+
+def test_every_combination_is_there_once_under_its_labels(runs: sd.training.Runs) -> None:
+    assert len(runs) == 2 * 2 * 2
+    assert len({run.folder for run in runs}) == len(runs)
+    for labels, run in zip(runs.labels, runs, strict=True):
+        assert run.seed == labels["seed"]
+        assert run.task.train_fraction == labels["train_fraction"]
+    (one,) = runs.sel(task="none", seed=2, train_fraction=0.6)
+    assert one.task.weight_decay == 0.0
+
+
+def test_a_sweeps_run_is_the_same_as_one_trained_alone(runs: sd.training.Runs) -> None:
+    (swept,) = runs.sel(task="none", seed=1, train_fraction=0.4)
+    alone = sd.train(replace(TASK, weight_decay=0.0, train_fraction=0.4), 1, device="cpu", progress=False)
+    assert alone.folder.name == swept.folder.name
+    np.testing.assert_array_equal(
+        alone.recording.singular_values["linear1.weight"], swept.recording.singular_values["linear1.weight"]
+    )
+
+
+def test_stack_has_a_row_a_seed(runs: sd.training.Runs) -> None:
+    chosen = runs.sel(task="none", train_fraction=0.4)
+    assert chosen.stack("train_loss").shape == (2, 3)
+    assert chosen.stack(lambda recording: recording.effective_rank()).shape == (2, 3)
+
+
+def test_diverged_runs_stay_in_the_table_with_their_step(runs: sd.training.Runs) -> None:
+    table = runs.table.set_index(["task", "train_fraction", "seed"])
+    assert table.loc["none", "diverged_at"].isna().all()
+    assert (table.loc["wild", "diverged_at"] == 1).all()
+    with pytest.raises(ValueError, match="need at least one array"):
+        runs.sel(task="wild").stack("train_loss")
+
+
+def test_a_diverged_run_trained_alone_raises() -> None:
+    with pytest.raises(DivergedError, match="smaller learning rate"):
+        sd.train(replace(TASK, learning_rate=math.inf), 1, device="cpu", progress=False)
+
+
+def test_selecting_nothing_says_what_there_is(runs: sd.training.Runs) -> None:
+    with pytest.raises(KeyError, match=r"no run has .*'seed': 99.*train_fraction"):
+        runs.sel(seed=99)
+
+
+@pytest.mark.parametrize("arguments", [{"seed": []}, {"seed": [1], "weight_decay": []}])
+def test_an_empty_axis_is_refused(arguments: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        sd.sweep(TASK, device="cpu", **arguments)  # type: ignore[arg-type]
+
+
+def test_a_seed_that_is_no_integer_is_refused() -> None:
+    with pytest.raises(TypeError, match="'ten' is no integer"):
+        sd.sweep(TASK, seed=["ten"], device="cpu")  # type: ignore[list-item]
+
+
+def test_a_field_the_task_does_not_have_is_refused() -> None:
+    with pytest.raises(TypeError, match="depth"):
+        sd.sweep(TASK, seed=[1], depth=[2], device="cpu")
