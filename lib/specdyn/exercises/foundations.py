@@ -158,131 +158,103 @@ def _most_ordered(model: nn.Module) -> str:
 def _unnormalised(W: Array) -> float:
     s = np.linalg.svd(W, compute_uv=False)
     minus_entropy = float((s[s > 0] * np.log(s[s > 0])).sum())
-    return float(np.exp(-minus_entropy)) / min(W.shape)
+    return float(np.exp(-minus_entropy) / min(W.shape))
 
 
 def _nan_at_zero(W: Array) -> float:
-    return _directions(W) / min(W.shape) if _shares(W).all() else float("nan")
+    return float(_directions(W) / min(W.shape)) if _shares(W).all() else float("nan")
 
 
-_RANK_MISTAKES: Mistakes = (
-    (_entropy, "this is the entropy H. The effective rank is exp(H) / R."),
-    (_directions, "this is exp(H), a number of directions. Divide it by R to get a share of the possible ones."),
-    (
-        lambda W: _entropy(W) / min(W.shape),
-        "this is H / R, as in the paper's Equation 1. The code, and this book, use exp(H) / R.",
+_RANK_MISTAKES: Mistakes = {
+    "this is the entropy H. The effective rank is exp(H) / R.": _entropy,
+    "this is exp(H), a number of directions. Divide it by R to get a share of the possible ones.": _directions,
+    "this is H / R, as in the paper's Equation 1. The code, and this book, use exp(H) / R.": lambda W: (
+        _entropy(W) / min(W.shape)
     ),
-    (
-        lambda W: _entropy(W) / np.log(min(W.shape)),
-        "this is H / log R. It also lies in [0, 1], but the book uses exp(H) / R.",
+    "this is H / log R. It also lies in [0, 1], but the book uses exp(H) / R.": lambda W: (
+        _entropy(W) / np.log(min(W.shape))
     ),
-    (
-        lambda W: _directions(W, 2) / min(W.shape),
-        "the singular values are squared. p is s / sum(s), not s**2 / sum(s**2).",
+    "the singular values are squared. p is s / sum(s), not s**2 / sum(s**2).": lambda W: (
+        _directions(W, 2) / min(W.shape)
     ),
-    (
-        lambda W: _directions(W) / W.shape[0],
-        "you divide by the number of rows m. R = min(m, n) is the number of singular values.",
+    "you divide by the number of rows m. R = min(m, n) is the number of singular values.": lambda W: (
+        _directions(W) / W.shape[0]
     ),
-    (
-        lambda W: _directions(W) / W.shape[1],
-        "you divide by the number of columns n. R = min(m, n) is the number of singular values.",
+    "you divide by the number of columns n. R = min(m, n) is the number of singular values.": lambda W: (
+        _directions(W) / W.shape[1]
     ),
-    (
-        lambda W: np.exp(_entropy(W) / np.log(2)) / min(W.shape),
-        "the logarithm has base 2 but the exponential has base e. Use one base for both.",
+    "the logarithm has base 2 but the exponential has base e. Use one base for both.": lambda W: (
+        np.exp(_entropy(W) / np.log(2)) / min(W.shape)
     ),
-    (
-        lambda W: np.exp(_entropy(W) / np.log(10)) / min(W.shape),
-        "the logarithm has base 10 but the exponential has base e. Use one base for both.",
+    "the logarithm has base 10 but the exponential has base e. Use one base for both.": lambda W: (
+        np.exp(_entropy(W) / np.log(10)) / min(W.shape)
     ),
-    (_unnormalised, "the singular values are not normalised: p must sum to 1 before the entropy is taken."),
-    (_nan_at_zero, "a singular value of exactly zero gives NaN. Here 0 log 0 is 0: leave zeros out of the sum."),
-)
+    "the singular values are not normalised: p must sum to 1 before the entropy is taken.": _unnormalised,
+    "a singular value of exactly zero gives NaN. Here 0 log 0 is 0: leave zeros out of the sum.": _nan_at_zero,
+}
 
-_COMPONENT_MISTAKES: Mistakes = (
-    (
-        lambda W, share: _fewest(_shares(W), share),
-        "you add up singular values. The squared norm is the sum of their squares.",
+_COMPONENT_MISTAKES: Mistakes = {
+    "you add up singular values. The squared norm is the sum of their squares.": lambda W, share: _fewest(
+        _shares(W), share
     ),
-    (
-        lambda W, share: _fewest(_shares(W, 2), share) - 1,
-        "this is one too few: an index that starts at 0 is not yet a count.",
+    "this is one too few: an index that starts at 0 is not yet a count.": lambda W, share: (
+        _fewest(_shares(W, 2), share) - 1
     ),
-    (
-        lambda W, share: _fewest(_shares(W, 2), share) + 1,
-        "this is one too many: the component that reaches the share is already enough.",
+    "this is one too many: the component that reaches the share is already enough.": lambda W, share: (
+        _fewest(_shares(W, 2), share) + 1
     ),
-    (
-        lambda W, share: _fewest(_shares(W, 2)[::-1], share),
-        "you count from the smallest singular value. The top components are the largest.",
+    "you count from the smallest singular value. The top components are the largest.": lambda W, share: _fewest(
+        _shares(W, 2)[::-1], share
     ),
-    (
-        lambda W, share: _fewest(_shares(W, 2), share) / min(W.shape),
-        "this is a share of the components, k / R. The exercise asks for k itself.",
+    "this is a share of the components, k / R. The exercise asks for k itself.": lambda W, share: (
+        _fewest(_shares(W, 2), share) / min(W.shape)
     ),
-)
+}
 
-_ALIGNMENT_MISTAKES: Mistakes = (
-    (
-        lambda first, second: np.diagonal(_overlaps(first, second)),
-        "the signs are still there. A singular vector is defined up to its sign: take absolute values.",
+_ALIGNMENT_MISTAKES: Mistakes = {
+    "the signs are still there. A singular vector is defined up to its sign: take absolute values.": lambda a, b: (
+        np.diagonal(_overlaps(a, b))
     ),
-    (
-        lambda first, second: np.abs(_overlaps(first, second)),
-        "this compares every component with every other. Alignment is the diagonal of that table.",
+    "this compares every component with every other. Alignment is the diagonal of that table.": lambda a, b: np.abs(
+        _overlaps(a, b)
     ),
-    (
-        lambda first, second: _aligned(second, first),
-        "you compare what the first layer reads with what the second writes. They meet at the other ends: "
-        "u_j of the first, v_j of the second.",
+    "you compare what the first layer reads with what the second writes. They meet at the other ends: "
+    "u_j of the first, v_j of the second.": lambda first, second: _aligned(second, first),
+    "NumPy returns V transposed: v_j is row j of Vh, not column j.": lambda first, second: np.abs(
+        (_factors(first)[0] * _factors(second)[1]).sum(axis=0)
     ),
-    (
-        lambda first, second: np.abs((_factors(first)[0] * _factors(second)[1]).sum(axis=0)),
-        "NumPy returns V transposed: v_j is row j of Vh, not column j.",
+    "you compare the output vectors of both layers. The second layer reads with its v_j.": lambda first, second: np.abs(
+        (_factors(first)[0] * _factors(second)[0]).sum(axis=0)
     ),
-    (
-        lambda first, second: np.abs((_factors(first)[0] * _factors(second)[0]).sum(axis=0)),
-        "you compare the output vectors of both layers. The second layer reads with its v_j.",
-    ),
-    (
-        lambda first, second: _aligned(first, second) ** 2,
-        "this is the square of the cosine. Alignment is its absolute value.",
-    ),
-    (
-        lambda first, second: _aligned(first, second).mean(),
-        "this is the mean over all components. Return one number for each.",
-    ),
-)
+    "this is the square of the cosine. Alignment is its absolute value.": lambda a, b: _aligned(a, b) ** 2,
+    "this is the mean over all components. Return one number for each.": lambda first, second: _aligned(
+        first, second
+    ).mean(),
+}
 
-_HALF_TIME_MISTAKES: Mistakes = (
-    (
-        lambda s, a0: np.log(s / a0 - 1) / s,
-        "a factor 2 is missing: both layers grow, so the product grows at the rate 2 s.",
+_HALF_TIME_MISTAKES: Mistakes = {
+    "a factor 2 is missing: both layers grow, so the product grows at the rate 2 s.": lambda s, a0: (
+        np.log(s / a0 - 1) / s
     ),
-    (
-        lambda s, a0: np.log(s / a0) / (2 * s),
-        "this is close for a small start, but not exact: s/a0 - 1, not s/a0, stands in the closed form.",
+    "this is close for a small start, but not exact: s/a0 - 1, not s/a0, stands in the closed form.": lambda s, a0: (
+        np.log(s / a0) / (2 * s)
     ),
-    (
-        lambda s, a0: np.log10(s / a0 - 1) / (2 * s),
-        "the logarithm has base 10. The closed form has exp, so it is undone by the natural one.",
+    "the logarithm has base 10. The closed form has exp, so it is undone by the natural one.": lambda s, a0: (
+        np.log10(s / a0 - 1) / (2 * s)
     ),
-    (lambda s, a0: np.log(s / a0 - 1) / 2, "the time has to fall with s: divide by 2 s."),
-    (lambda s, a0: -np.log(s / a0 - 1) / (2 * s), "this is minus the time: the sign of the exponent was lost."),
-)
+    "the time has to fall with s: divide by 2 s.": lambda s, a0: np.log(s / a0 - 1) / 2,
+    "this is minus the time: the sign of the exponent was lost.": lambda s, a0: -np.log(s / a0 - 1) / (2 * s),
+}
 
-_ORDER_MISTAKES: Mistakes = (
-    (
-        lambda model: min(measure(model).values(), key=lambda m: m.effective_rank).name,
-        "you compare effective ranks as they are. A square matrix starts lower than a long one, so compare "
-        "each with a random matrix of its own shape.",
+_ORDER_MISTAKES: Mistakes = {
+    "you compare effective ranks as they are. A square matrix starts lower than a long one, so compare "
+    "each with a random matrix of its own shape.": lambda model: (
+        min(measure(model).values(), key=lambda m: m.effective_rank).name
     ),
-    (
-        lambda model: max(_by_order(model), key=_by_order(model).__getitem__),
-        "this is the matrix with the most directions in use; the exercise asks for the fewest.",
+    "this is the matrix with the most directions in use; the exercise asks for the fewest.": lambda model: max(
+        _by_order(model), key=_by_order(model).__getitem__
     ),
-)
+}
 
 
 # --- the reader's own model --------------------------------------------------------------------------------

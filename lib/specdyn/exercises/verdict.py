@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-Mistakes = Sequence[tuple[Callable[..., Any], str]]
-"""Functions that make a typical mistake, each with what to say of it."""
+Mistakes = Mapping[str, Callable[..., Any]]
+"""What to say of a typical mistake, and a function that makes it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def judge(
     function does raises an error here.
 
     >>> cases = {"three": [3.0], "minus two": [-2.0]}
-    >>> print(judge(lambda x: x, abs, cases, [(lambda x: x, "the sign is still there.")], "well done."))
+    >>> print(judge(lambda x: x, abs, cases, {"the sign is still there.": lambda x: x}, "well done."))
     Not yet: the sign is still there.
     """
     expected = {name: right(*_copies(case)) for name, case in cases.items()}
@@ -67,7 +67,7 @@ def judge(
             return Verdict(False, f"your function changes its input ({name}); work on a copy.")
     if all(_same(given[name], expected[name]) for name in cases):
         return Verdict(True, praise)
-    for mistake, said in mistakes:
+    for said, mistake in mistakes.items():
         made = {name: _outcome(mistake, _copies(case)) for name, case in cases.items()}
         if all(_same(given[name], made[name]) for name in cases) and not _all_failed(made):
             return Verdict(False, said)
