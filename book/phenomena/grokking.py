@@ -36,8 +36,8 @@ from specdyn.interventions import HoldNorm, truncations
 from specdyn.training import book_root, first_at_most, half_fall
 
 settings = sd.tasks.grokking_settings(tier)
-every = settings["decay"].steps // 20
-kept = range(every, settings["decay"].steps, every)  # checkpoints to branch from later
+snapshots = list(settings["decay"].snapshots)
+kept = snapshots[:: max(1, len(snapshots) // 20)][1:-1]  # checkpoints to branch from later
 
 runs = sd.sweep(settings, seed=seeds, keep=kept, device=device)
 recordings = {name: [run.recording for run in runs.sel(task=name)] for name in settings}
@@ -434,9 +434,9 @@ sd.show.curves(
 #
 # The *slingshot* is a fourth. In the literature networks without weight decay can generalise late, in bursts
 # {cite}`thilak2022slingshot`; the paper shows it at its full size over 100,000 steps. For the small network of the laptop
-# tier we looked for such a setting on one seed, with learning rates from 0.003 to 0.02, initial scales from 0.25 to 1 and
-# moduli from 31 to 47, for up to 5,000 steps; none brought the strict error below 5 %. The runs shown here are the best of
-# those. The claim about it is therefore not judged at this tier.
+# tier we searched for such a setting on seeds 0 to 2, over learning rates from 0.003 to 0.02, initial scales from 0.25 to 1,
+# moduli from 31 to 53 and up to 5,000 steps. The best, which runs here, generalised, just, with one of those seeds and not with
+# the other two. Unless it does with all seeds of this page, the claim about it is not judged.
 
 # %% [markdown]
 # ## Claims
@@ -540,7 +540,7 @@ sd.claim(
     tier=tier,
     task="modular addition",
     measured={**{f"share of the run, {name}": value for name, value in widths.items()}, "late strict error": strict["slingshot"]},
-    not_judged="" if slingshot_groks else "no slingshot setting that generalises is known at this size",
+    not_judged="" if slingshot_groks else "no slingshot setting that generalises with every seed is known at this size",
 )
 
 # %% tags=["nbval-check-output", "hide-input"]

@@ -231,7 +231,11 @@ def grokking_settings(tier: str = "laptop") -> dict[str, ModularAddition]:
     {'no decay': 0.0, 'decay': 1.0, 'slingshot': 0.0, 'more data': 0.0}
     """
     base = modular_addition(tier)
-    slingshot = {"paper": {"modulus": 97, "steps": 100_000}, "gpu": {"modulus": 97, "steps": 50_000}}
+    slingshot: dict[str, dict[str, Any]] = {
+        "laptop": {"learning_rate": 2e-2, "steps": 3_000, "every": 30},
+        "gpu": {"modulus": 97, "steps": 50_000},
+        "paper": {"modulus": 97, "steps": 100_000},
+    }
     return {
         "no decay": replace(base, weight_decay=0.0),
         "decay": base,

@@ -1,0 +1,121 @@
+"""Figures: two themes of one drawing, words computed from the data, refused without them."""
+
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+import specdyn as sd
+import torch
+from matplotlib.colors import to_rgb
+from specdyn.show import DARK, LIGHT, Figure, Theme
+from specdyn.show.figure import MIME
+from torch import nn
+
+
+@pytest.fixture(scope="module")
+def recording() -> sd.Recording:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
+    recorder = sd.Recorder(model, steps=range(0, 50, 10))
+    for step in range(0, 50, 10):
+        with torch.no_grad():
+            model[0].weight[3:].mul_(0.5)
+        recorder(step, train_error=1 - step / 40)
+    return recorder.finish({"seed": 3})
+
+
+@pytest.fixture(scope="module")
+def curves(recording: sd.Recording) -> Figure:
+    other = replace(recording, provenance={"seed": 4})
+    quantities = {
+        "train": lambda r: r.metrics["train_error"],
+        "rank": lambda r: r.effective_rank(),
+    }
+    return sd.show.curves(
+        sd.show.over_steps({"a panel": [recording, other], "another": [recording]}, quantities),
+        name="fig-x",
+        caption="A caption.",
+        ylabel="error rate",
+        level={"chance": 0.25},
+    )
+
+
+def luminance(color: str) -> float:
+    rgb = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    return float(np.dot(rgb, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_every_colour_of_a_line_stands_out_from_the_page(theme: Theme) -> None:
+    paper = luminance(theme.background)
+    for color in [*theme.hues.values(), theme.foreground]:
+        high, low = sorted([luminance(color), paper], reverse=True)
+        assert (high + 0.05) / (low + 0.05) >= 3, color  # WCAG 1.4.11, graphical objects
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_colours_of_an_order_run_one_way_in_lightness(theme: Theme) -> None:
+    steps = np.diff([luminance(color) for color in theme.sequential(20)])
+    assert (steps > 0).all() or (steps < 0).all()
+
+
+def test_a_figure_carries_both_themes_its_words_and_its_data(curves: Figure) -> None:
+    bundle = curves._repr_mimebundle_()
+    light, dark = bundle["image/svg+xml"], bundle[MIME]["dark"]
+    for svg, theme in ((light, LIGHT), (dark, DARK)):
+        ET.fromstring(svg)
+        assert theme.background in svg
+        assert theme.color("train") in svg
+    assert light != dark
+    assert bundle["text/plain"] == bundle[MIME]["alt"] == curves.alt
+    table = pd.read_csv(StringIO(bundle[MIME]["csv"]))
+    assert len(table) == 3 * 2 * 5
+    assert set(table.columns) == {"panel", "series", "seed", "step", "value"}
+
+
+def test_the_same_figure_is_the_same_file(curves: Figure) -> None:
+    assert curves.svg(LIGHT) == curves.svg(LIGHT)
+
+
+def test_words_are_computed_from_the_data(curves: Figure, recording: sd.Recording) -> None:
+    assert "a panel: train 1 to 0" in curves.alt
+    rank = recording.effective_rank()
+    assert f"rank {rank[0]:.2g} to {rank[-1]:.2g}" in curves.alt
+    assert "median of 2 seeds" in curves.alt
+    assert "chance, 0.25" in curves.alt
+
+
+def test_singular_values_are_said_and_tabled(recording: sd.Recording) -> None:
+    figure = sd.show.singular_values(recording)
+    top = recording.singular_values["0.weight"][:, 0]
+    assert f"0.weight: the largest goes from {top[0]:.2f} to {top[-1]:.2f}" in figure.alt
+    assert len(figure.data) == 5 * (5 + 4)
+    assert figure.svg(LIGHT).count("<image") == 2  # two panels, their lines drawn as pixels
+    one = sd.show.singular_values({"first": recording, "second": recording}, "1.weight")
+    assert set(one.data["panel"]) == {"first", "second"}
+    assert set(one.data["matrix"]) == {"1.weight"}
+    with pytest.raises(ValueError, match="name the matrix"):
+        sd.show.singular_values({"first": recording})
+
+
+@pytest.mark.parametrize("field", ["name", "caption", "alt"])
+def test_a_figure_without_words_is_refused(curves: Figure, field: str) -> None:
+    with pytest.raises(ValueError, match=f"has no {field}"):
+        replace(curves, **{field: " "})  # type: ignore[arg-type]
+
+
+def drawn_points(figure: Figure) -> set[tuple[float, float]]:
+    (ax,) = figure.draw(LIGHT).axes
+    return {tuple(point) for dots in ax.collections for point in np.asarray(dots.get_offsets()).tolist()}
+
+
+def test_dots_and_scatter_draw_every_row_where_it_belongs() -> None:
+    data = pd.DataFrame({"category": ["a", "b", "a"], "series": ["s", "s", "t"], "value": [1.0, -2.0, 3.0]})
+    figure = sd.show.dots(data, name="fig-d", caption="c", xlabel="lag", alt="words")
+    assert drawn_points(figure) == {(1.0, 0.0), (-2.0, 1.0), (3.0, 0.0)}
+    points = pd.DataFrame({"series": ["s", "t"], "norm": [1.0, 2.0], "rank": [0.5, 0.2]})
+    figure = sd.show.scatter(points, x="norm", y="rank", name="fig-s", caption="c", alt="words")
+    assert drawn_points(figure) == {(1.0, 0.5), (2.0, 0.2)}
