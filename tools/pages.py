@@ -1,0 +1,141 @@
+"""Text the build writes itself: cost and provenance on a page, the claims page, the status page."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections import Counter
+from typing import Any
+
+from tools.book import Chapter, Settings
+from tools.claims import Claim, number
+from tools.notebook import Notebook
+
+
+def title(notebook: Notebook) -> str:
+    """Return the title of a chapter."""
+    found = re.search(r"^# +(.+)$", notebook.cells[0].source, re.MULTILINE)
+    return found[1] if found else "Untitled"
+
+
+def cost(notebook: Notebook) -> str:
+    """Return what a page cost where it was executed, as an admonition."""
+    made = notebook.metadata["provenance"]
+    measured, machine, inputs = made["measured"], made["environment"], made["inputs"]
+    runs = {0: "no run had", 1: "one run had"}.get(measured["new_runs"], f"{measured['new_runs']} runs had")
+    return (
+        f"```{{admonition}} What this page cost\n:class: cost\n\n"
+        f"Tier **{inputs['tier']}**: {measured['seconds']:.0f} seconds on {_machine(machine)}, "
+        f"{_megabytes(measured['peak_memory'])} at the most. For this, {runs} to be trained; "
+        f"runs that are there already are only read.\n```"
+    )
+
+
+def provenance(notebook: Notebook) -> str:
+    """Return the section that says what a page was made from."""
+    made = notebook.metadata["provenance"]
+    inputs, machine, measured = made["inputs"], made["environment"], made["measured"]
+    rows = {
+        "executed": measured["date"],
+        "parameters": f"tier {inputs['tier']}, seeds {number(inputs['seeds'])}, device {inputs['device']}",
+        "device": machine["device"],
+        "cores, threads": f"{machine['cores']}, {machine['threads'] or 'unknown'}",
+        "Python, torch": f"{machine['python']}, {machine['torch'] or 'none'}",
+        "seconds": f"{measured['seconds']:.1f}",
+        "peak memory": _megabytes(measured["peak_memory"]),
+        "runs trained": measured["new_runs"],
+        **{f"{name}, sha256": f"`{inputs[name][:16]}`" for name in ("source", "library", "recordings", "lock")},
+    }
+    table = _table("this page", "", rows=[_row(*row) for row in rows.items()])
+    return f"## Provenance\n\n{table}"
+
+
+def placeholder(chapter_title: str, chapter: Chapter, reason: str) -> str:
+    """Return the page of a chapter that is not part of this build."""
+    return (
+        f"# {chapter_title}\n\nThis page is not part of this build: {reason}.\n\n"
+        f"```\nmake book CHAPTER={chapter.name}\n```\n"
+    )
+
+
+def claims_page(ledger: dict[str, list[Claim]], titles: dict[str, str]) -> str:
+    """Return the page with every claim of every chapter."""
+    parts = [
+        "# Claims\n\nEvery claim of the paper that this book tests, with the verdict of this build and the "
+        "numbers behind it, one a seed where there are several. A claim that does not hold is shown as such."
+    ]
+    for page, claims in ((page, claims) for page, claims in ledger.items() if claims):
+        rows = [_claim_row(claim) for claim in claims]
+        table = _table("claim", "statement", "verdict", "measured", "chance", rows=rows)
+        noun = "claim" if len(claims) == 1 else "claims"
+        parts.append(f"## {titles[page]}\n\n{len(claims)} {noun}, tested in {{doc}}`/{page}`.\n\n{table}")
+    if not any(ledger.values()):
+        parts.append("No chapter of this build tests a claim.")
+    return "\n\n".join(parts) + "\n"
+
+
+def status_page(
+    made: dict[str, Notebook], ledger: dict[str, list[Claim]], absent: dict[str, str], settings: Settings
+) -> str:
+    """Return the page that says of every chapter when, where and from what it was made."""
+    costs = [_cost_row(page, notebook, ledger[page]) for page, notebook in made.items()]
+    origins = [_origin_row(page, notebook) for page, notebook in made.items()]
+    left = "\n".join(f"- {{doc}}`/{page}`: {reason}" for page, reason in absent.items())
+    missing = f"## Not part of this build\n\n{left}\n\n" if absent else ""
+    return (
+        f"# Status of this build\n\nWhat each chapter was executed from, on what, and what it cost. "
+        f"This build is of tier **{settings.tier}**.\n\n"
+        f"{_table('chapter', 'tier', 'seeds', 'seconds', 'memory', 'runs trained', 'verdicts', rows=costs)}\n\n"
+        f"{missing}## Made from, and on\n\nHashes are the first eight digits of sha256.\n\n"
+        f"{_table('chapter', 'executed', 'device', 'source', 'library', 'recordings', 'lock', rows=origins)}\n"
+    )
+
+
+def _cost_row(page: str, notebook: Notebook, claims: list[Claim]) -> str:
+    inputs, measured = (notebook.metadata["provenance"][part] for part in ("inputs", "measured"))
+    verdicts = Counter(claim["verdict"] for claim in claims)
+    return _row(
+        f"{{doc}}`/{page}`",
+        inputs["tier"],
+        number(inputs["seeds"]),
+        f"{measured['seconds']:.0f}",
+        _megabytes(measured["peak_memory"]),
+        measured["new_runs"],
+        "<br>".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "no claims",
+    )
+
+
+def _origin_row(page: str, notebook: Notebook) -> str:
+    made = notebook.metadata["provenance"]
+    hashes = (f"`{made['inputs'][name][:8]}`" for name in ("source", "library", "recordings", "lock"))
+    return _row(f"{{doc}}`/{page}`", made["measured"]["date"], made["environment"]["device"], *hashes)
+
+
+def _table(*head: str, rows: list[str]) -> str:
+    return "\n".join([_row(*head), _row(*["---"] * len(head)), *rows])
+
+
+def _row(*cells: Any) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _claim_row(claim: Claim) -> str:
+    measured = "<br>".join(f"{_text(name)}: {number(value)}" for name, value in claim["measured"].items())
+    kind = claim["verdict"].replace(" ", "-")
+    verdict = f'<span class="claim-verdict {kind}">{claim["verdict"]}</span>'
+    held = f"{sum(claim['holds'])} of {len(claim['holds'])} seeds"
+    name = f"**{_text(claim['id'])}**<br>{_text(claim['task'])}, {claim['tier']}"
+    return _row(name, _text(claim["statement"]), f"{verdict}<br>{held}", measured, number(claim["chance"]))
+
+
+def _text(words: str) -> str:
+    return html.escape(words).replace("|", "\\|")
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    cores = machine["cores"]
+    return f"{machine['device']}, {cores} core{'s' if cores != 1 else ''}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

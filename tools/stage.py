@@ -1,0 +1,70 @@
+"""Lay out what Jupyter Book reads: prose, executed chapters, and the pages the build writes itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+
+from tools import claims, pages
+from tools.book import Book, Chapter, Settings, replacing
+from tools.figures import figure_cells
+from tools.notebook import Cell, Notebook, has_tag, markdown, place, read_source, write
+
+SOURCES = ("*.py", "*.ipynb", "__pycache__", ".ipynb_checkpoints")
+
+
+def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str], settings: Settings) -> None:
+    """Fill the stage folder from the prose and the executed notebooks, and write the ledger of claims.
+
+    ``absent`` gives for each chapter that is not part of this build the reason; its page says so.
+    """
+    shutil.rmtree(book.stage, ignore_errors=True)
+    shutil.copytree(book.root / "book", book.stage, ignore=shutil.ignore_patterns(*SOURCES))
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(book.root / name, book.stage)
+    ledger = {chapter.page: claims.claims(chapter, notebook) for chapter, notebook in made.items()}
+    for chapter, notebook in made.items():
+        write(page(book, chapter, notebook), book.stage / f"{chapter.page}.ipynb")
+    for chapter, reason in absent.items():
+        text = pages.placeholder(pages.title(read_source(chapter)), chapter, reason)
+        _write(book, chapter.page, text)
+    titles = {chapter.page: pages.title(notebook) for chapter, notebook in made.items()}
+    notebooks = {chapter.page: notebook for chapter, notebook in made.items()}
+    reasons = {chapter.page: reason for chapter, reason in absent.items()}
+    _write(book, "claims", pages.claims_page(ledger, titles))
+    _write(book, "status", pages.status_page(notebooks, ledger, reasons, settings))
+    with replacing(book.build / "claims.json") as part:
+        part.write_text(json.dumps([claim for found in ledger.values() for claim in found], indent=1) + "\n")
+
+
+def page(book: Book, chapter: Chapter, notebook: Notebook) -> Notebook:
+    """Return a chapter's notebook as the site shows it; its figures become files on the stage."""
+    shown = copy.deepcopy(notebook)
+    claims.show_numbers(shown, notebook.metadata["provenance"]["inputs"]["seeds"])
+    figures = (book.stage / chapter.page).parent / "figures"
+    cells: list[Cell] = []
+    for index, cell in enumerate(shown.cells):
+        where = place(chapter, notebook, index)
+        added = figure_cells(cell, figures, where) if cell.cell_type == "code" else []
+        for part in (_folded(cell), *added):
+            part.metadata["place"] = where  # Sphinx's warnings are traced back by it
+            cells.append(part)
+    cells.insert(1, markdown(pages.cost(notebook)))
+    cells.append(markdown(pages.provenance(notebook)))
+    shown.cells = cells
+    return shown
+
+
+def _folded(cell: Cell) -> Cell:
+    """Fold the cell that papermill put in: the parameters of this run, below the defaults."""
+    if has_tag(cell, "injected-parameters"):
+        cell.metadata["tags"] = ["hide-input"]
+        cell.metadata["mystnb"] = {"code_prompt_show": "Show the parameters of this run"}
+    return cell
+
+
+def _write(book: Book, name: str, text: str) -> None:
+    file = book.stage / f"{name}.md"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
