@@ -15,9 +15,10 @@
 # # Grokking
 #
 # A small network learns to add modulo a prime. Soon it is right on every example it was trained on and wrong on most
-# others. Nothing seems to happen for a long time. Then, within a few hundred steps, it is right on nearly all of them:
-# it *groks*. Below, the error tells that story, and the singular values of the weights tell what goes on underneath:
-# how much of each matrix the network uses shrinks twice, once while it memorises, and once more when it has understood.
+# others. Nothing seems to happen for a long time. Then, within a few hundred steps, it is right on nearly all of
+# them: it *groks*. Below, the error tells that story, and the singular values of the weights tell what goes on
+# underneath: how much of each matrix the network uses shrinks twice, once while it memorises, and once more when it
+# has understood.
 
 # %% tags=["parameters", "hide-input"]
 tier = "laptop"  # smoke (a test), laptop (this page), gpu, paper (the paper's own settings)
@@ -75,13 +76,14 @@ sd.show.curves(
 # ## Predict first
 #
 # We train the same network in four ways: on less than half of all pairs without and with weight decay, once more with
-# layer normalisation, a warm-up and more data (a setting called *slingshot*), and on nine tenths of the pairs without decay.
+# layer normalisation, a warm-up and more data (a setting called *slingshot*), and on nine tenths of the pairs without
+# decay.
 #
 # :::{admonition} Which of the four will be right on pairs they have never seen? And whose matrices will have low rank?
 # :class: dropdown
-# Decide before you open the next section. If you think that rank and generalisation go together, the two answers must be
-# the same. They are not, quite: look at the fourth network in {numref}`fig-grokking-errors` and {numref}`fig-grokking-ranks`,
-# and at the experiments in which we take norm and rank apart.
+# Decide before you open the next section. If you think that rank and generalisation go together, the two answers must
+# be the same. They are not, quite: look at the fourth network in {numref}`fig-grokking-errors` and
+# {numref}`fig-grokking-ranks`, and at the experiments in which we take norm and rank apart.
 # :::
 
 # %% [markdown]
@@ -118,6 +120,7 @@ sd.show.curves(
     ylim=(-0.03, 1.03),
 )
 
+
 # %% tags=["remove-input"]
 def late(values):
     """The median of the last tenth of a curve: a loss spike at the very end should not decide."""
@@ -143,9 +146,9 @@ Markdown(
 # %% [markdown]
 # ## Through its spectrum
 #
-# Move the slider. On the left the run as a whole, on the right all singular values of one matrix at the chosen step (grey:
-# as they were at the start). Watch the embedding as the validation error falls: a handful of directions stay, the rest
-# melts away.
+# Move the slider. On the left the run as a whole, on the right all singular values of one matrix at the chosen step
+# (grey: as they were at the start). Watch the embedding as the validation error falls: a handful of directions stay,
+# the rest melts away.
 
 # %% tags=["hide-input"]
 sd.show.Scrubber(
@@ -158,9 +161,7 @@ sd.show.Scrubber(
 # %%
 matrix = "attention.in_proj_weight"
 grid = {
-    f"{name}, seed {recording.provenance['seed']}": recording
-    for name in settings
-    for recording in recordings[name]
+    f"{name}, seed {recording.provenance['seed']}": recording for name in settings for recording in recordings[name]
 }
 sd.show.singular_values(
     grid,
@@ -171,11 +172,12 @@ sd.show.singular_values(
 )
 
 # %% [markdown]
-# One number sums up such a spectrum. Divide the singular values by their sum, so that they are shares
-# $p_i = s_i / \sum_j s_j$, and take the exponential of their entropy: this is the number of directions in use. Divided by
-# how many there are it lies between 0 and 1, and is called the **effective rank** here:
+# One number sums up such a spectrum. Divide the singular values by their sum, so that they are shares $p_i = s_i /
+# \sum_j s_j$, and take the exponential of their entropy: this is the number of directions in use. Divided by how many
+# there are it lies between 0 and 1, and is called the **effective rank** here:
 #
 # $$ \mathrm{er}(W) = \frac{1}{R} \exp\Big(-\sum_{i=1}^{R} p_i \log p_i\Big) $$
+
 
 # %%
 def effective_rank(s):
@@ -205,9 +207,9 @@ sd.show.curves(
 #
 # ### What the embedding writes, does attention read it?
 #
-# **Alignment** of two layers compares the output directions $u_j$ of the first with the input directions $v'_j$ of the next,
-# in order of size: $|\langle u_j, v'_j \rangle|$, here averaged over the ten largest. Two unrelated matrices have an
-# alignment above zero too; that chance level is the dotted line.
+# **Alignment** of two layers compares the output directions $u_j$ of the first with the input directions $v'_j$ of
+# the next, in order of size: $|\langle u_j, v'_j \rangle|$, here averaged over the ten largest. Two unrelated
+# matrices have an alignment above zero too; that chance level is the dotted line.
 
 # %%
 pair = settings["decay"].pairs[0]
@@ -224,9 +226,9 @@ sd.show.curves(
 # %% [markdown]
 # ### Is it just the norm?
 #
-# Weight decay shrinks weights, so perhaps low rank is a side effect of small norm. Effective rank does not change when a
-# matrix is multiplied by a number, and AdamW's decay is just such a multiplication: on its own it cannot change the rank of
-# anything. What it does is to make every direction that the gradient does not rebuild fade away.
+# Weight decay shrinks weights, so perhaps low rank is a side effect of small norm. Effective rank does not change
+# when a matrix is multiplied by a number, and AdamW's decay is just such a multiplication: on its own it cannot
+# change the rank of anything. What it does is to make every direction that the gradient does not rebuild fade away.
 
 # %%
 ends = pd.DataFrame(
@@ -256,10 +258,10 @@ sd.show.scatter(
 # %% [markdown]
 # ## Which falls first?
 #
-# The paper reads the fall of the rank as coinciding with the fall of the error, in all matrices at once. That is its central
-# claim about grokking, and it is disputed: so we measure it. The window is fixed beforehand. It opens when the training
-# error first reaches 1 %, which leaves out the fall of rank while memorising, and closes with the run. In it, each curve has
-# a moment at which it has lost half of all it will lose.
+# The paper reads the fall of the rank as coinciding with the fall of the error, in all matrices at once. That is its
+# central claim about grokking, and it is disputed: so we measure it. The window is fixed beforehand. It opens when
+# the training error first reaches 1 %, which leaves out the fall of rank while memorising, and closes with the run.
+# In it, each curve has a moment at which it has lost half of all it will lose.
 
 # %%
 window = [first_at_most(r.steps, r.metrics["train_error"], 0.01) for r in recordings["decay"]]
@@ -302,8 +304,8 @@ Markdown(said)
 #
 # Weight decay changes two things at once, the norm and, in time, the rank. Three experiments hold one of them.
 #
-# **1. Hold the norm, drop the decay.** We train without any weight decay, but after every step each matrix is rescaled to
-# a fixed Frobenius norm: the one it started with, times 1, 2.5 or 5.
+# **1. Hold the norm, drop the decay.** We train without any weight decay, but after every step each matrix is
+# rescaled to a fixed Frobenius norm: the one it started with, times 1, 2.5 or 5.
 
 # %%
 scales = (1.0, 2.5, 5.0)
@@ -323,6 +325,7 @@ sd.show.curves(
     ylim=(-0.03, 1.03),
 )
 
+
 # %% tags=["remove-input"]
 def held_late(scale, metric):
     return [late(r.metrics[metric]) for r in held_recordings[scale]]
@@ -341,18 +344,19 @@ Markdown(
 )
 
 # %% [markdown]
-# Held at a norm too small to fit the data, the network has the lowest rank of all and understands nothing: low rank is not
-# enough. At the large norm it memorises and stays there. In between it groks without any weight decay.
+# Held at a norm too small to fit the data, the network has the lowest rank of all and understands nothing: low rank
+# is not enough. At the large norm it memorises and stays there. In between it groks without any weight decay.
 #
 # :::{admonition} Predict: we switch weight decay off at the moment the validation error falls below 5 %. What happens to the error, and what to the rank?
 # :class: dropdown
-# If low rank is what understanding *is*, then freezing the fall of the rank half-way should leave the network half-way
-# between memorising and understanding, or send it back. If low rank is what weight decay *does to* a network that has
-# understood, the error stays down and the rank just stops. {numref}`fig-grokking-switched-off` shows which.
+# If low rank is what understanding *is*, then freezing the fall of the rank half-way should leave the network
+# half-way between memorising and understanding, or send it back. If low rank is what weight decay *does to* a network
+# that has understood, the error stays down and the rank just stops. {numref}`fig-grokking-switched-off` shows which.
 # :::
 #
-# **2. Switch the decay off**, at the first checkpoint after generalisation, and, as a control, soon after memorisation. A
-# branch starts from the full state of the run: weights, momentum, schedule.
+# **2. Switch the decay off**, at the first checkpoint after generalisation, and, as a control, soon after
+# memorisation. A branch starts from the full state of the run: weights, momentum, schedule.
+
 
 # %%
 def first_kept(run, metric, level):
@@ -428,21 +432,23 @@ sd.show.curves(
 # %% [markdown]
 # ## When this fails
 #
-# Three of the settings above are failures of the simple story "low rank and understanding come together", and they ran on
-# this page: the small held norm (lowest rank, no understanding), the branch without decay (understanding, rank stops
-# falling), and the large held norm (never groks, whatever the patience of this page).
+# Three of the settings above are failures of the simple story "low rank and understanding come together", and they
+# ran on this page: the small held norm (lowest rank, no understanding), the branch without decay (understanding, rank
+# stops falling), and the large held norm (never groks, whatever the patience of this page).
 #
 # The *slingshot* is a fourth. In the literature networks without weight decay can generalise late, in bursts
-# {cite}`thilak2022slingshot`; the paper shows it at its full size over 100,000 steps. For the small network of the laptop
-# tier we searched for such a setting on seeds 0 to 2, over learning rates from 0.003 to 0.02, initial scales from 0.25 to 1,
-# moduli from 31 to 53 and up to 5,000 steps. The best, which runs here, generalised, just, with one of those seeds and not with
-# the other two. Unless it does with all seeds of this page, the claim about it is not judged.
+# {cite}`thilak2022slingshot`; the paper shows it at its full size over 100,000 steps. For the small network of the
+# laptop tier we searched for such a setting on seeds 0 to 2, over learning rates from 0.003 to 0.02, initial scales
+# from 0.25 to 1, moduli from 31 to 53 and up to 5,000 steps. The best, which runs here, generalised, just, with one
+# of those seeds and not with the other two. Unless it does with all seeds of this page, the claim about it is not
+# judged.
 
 # %% [markdown]
 # ## Claims
 #
-# Every claim of the paper about grokking, tested on each seed; the bounds are ours and were fixed on other seeds. *Late*
-# means the median over the last tenth of a run. Then four statements of our own (G).
+# Every claim of the paper about grokking, tested on each seed; the bounds are ours and were fixed on other seeds.
+# *Late* means the median over the last tenth of a run. Then four statements of our own (G).
+
 
 # %% tags=["remove-input"]
 def rank_of(name):
@@ -459,7 +465,10 @@ plain = {name: lates(name, errors["validation"]) for name in settings}
 rank = {name: rank_of(name) for name in settings}
 norm = {name: lates(name, lambda r: r.frobenius_norm()) for name in settings}
 align = {name: lates(name, lambda r: r.alignment(*pair)) for name in settings}
-largest = {name: lates(name, lambda r: max(s[:, 0].max() for s in [r.singular_values[matrix]]) * np.ones(1)) for name in settings}
+largest = {
+    name: lates(name, lambda r: max(s[:, 0].max() for s in [r.singular_values[matrix]]) * np.ones(1))
+    for name in settings
+}
 t_val = [half_fall(r.steps, r.metrics["validation_error"], o) for r, o in zip(recordings["decay"], window)]
 t_rank = [half_fall(r.steps, r.effective_rank(), o) for r, o in zip(recordings["decay"], window)]
 left = [max(late(r.effective_rank(m)) / r.effective_rank(m)[0] for m in r.matrices) for r in recordings["decay"]]
@@ -469,7 +478,9 @@ sd.claim(
     "C2.1",
     "With weight decay the network groks, and the fall of the validation error coincides with the fall of the mean effective "
     "rank (within 20 % of the time), every matrix ending clearly (20 %) below its initial rank.",
-    holds=per_seed(lambda i: plain["decay"][i] < 0.05 and abs(t_val[i] - t_rank[i]) <= 0.2 * t_val[i] and left[i] <= 0.8),
+    holds=per_seed(
+        lambda i: plain["decay"][i] < 0.05 and abs(t_val[i] - t_rank[i]) <= 0.2 * t_val[i] and left[i] <= 0.8
+    ),
     tier=tier,
     task="modular addition",
     measured={
@@ -486,9 +497,11 @@ sd.claim(
     "Without weight decay the network neither generalises nor finds a low-rank solution: the mean effective rank stays within "
     "15 % of the initial one and far (0.15) above that with decay.",
     holds=per_seed(
-        lambda i: strict["no decay"][i] > 0.5
-        and rank["no decay"][i] >= 0.85 * first_rank[i]
-        and rank["no decay"][i] >= rank["decay"][i] + 0.15
+        lambda i: (
+            strict["no decay"][i] > 0.5
+            and rank["no decay"][i] >= 0.85 * first_rank[i]
+            and rank["no decay"][i] >= rank["decay"][i] + 0.15
+        )
     ),
     tier=tier,
     task="modular addition",
@@ -539,7 +552,10 @@ sd.claim(
     holds=per_seed(lambda i: widths["slingshot"][i] > widths["decay"][i]),
     tier=tier,
     task="modular addition",
-    measured={**{f"share of the run, {name}": value for name, value in widths.items()}, "late strict error": strict["slingshot"]},
+    measured={
+        **{f"share of the run, {name}": value for name, value in widths.items()},
+        "late strict error": strict["slingshot"],
+    },
     not_judged="" if slingshot_groks else "no slingshot setting that generalises with every seed is known at this size",
 )
 
@@ -550,7 +566,8 @@ sd.claim(
     "in the top ranks than where they memorise.",
     holds=per_seed(
         lambda i: all(
-            rank[name][i] < rank["no decay"][i] and align[name][i] > align["no decay"][i] for name in ("decay", "more data")
+            rank[name][i] < rank["no decay"][i] and align[name][i] > align["no decay"][i]
+            for name in ("decay", "more data")
         )
     ),
     tier=tier,
@@ -562,6 +579,7 @@ sd.claim(
     },
     chance=chance,
 )
+
 
 # %% tags=["remove-input"]
 def drift(r):
@@ -591,9 +609,11 @@ sd.claim(
     "Norm is not the explanation: the network with more data and no decay generalises (validation error below 5 %) with a larger "
     "norm and a larger top singular value than the grokked one.",
     holds=per_seed(
-        lambda i: max(plain["more data"][i], plain["decay"][i]) < 0.05
-        and norm["more data"][i] > norm["decay"][i]
-        and largest["more data"][i] > largest["decay"][i]
+        lambda i: (
+            max(plain["more data"][i], plain["decay"][i]) < 0.05
+            and norm["more data"][i] > norm["decay"][i]
+            and largest["more data"][i] > largest["decay"][i]
+        )
     ),
     tier=tier,
     task="modular addition",
@@ -610,8 +630,10 @@ sd.claim(
     "More data does part of the work of weight decay: without decay, more data lowers the strict error and the rank, though not "
     "as far as decay does.",
     holds=per_seed(
-        lambda i: strict["more data"][i] < strict["no decay"][i]
-        and rank["decay"][i] < rank["more data"][i] < rank["no decay"][i]
+        lambda i: (
+            strict["more data"][i] < strict["no decay"][i]
+            and rank["decay"][i] < rank["more data"][i] < rank["no decay"][i]
+        )
     ),
     tier=tier,
     task="modular addition",
@@ -684,8 +706,8 @@ sd.claim(
 # %% [markdown]
 # ## The paper's own run
 #
-# The same at the paper's own size (modulus 113, width 128, 30 % of the pairs, learning rate 0.001, weight decay 1, 40,000
-# steps), recorded once with one seed. One seed is a picture, no verdict.
+# The same at the paper's own size (modulus 113, width 128, 30 % of the pairs, learning rate 0.001, weight decay 1,
+# 40,000 steps), recorded once with one seed. One seed is a picture, no verdict.
 
 # %% tags=["hide-input"]
 paper = sd.Recording.load(book_root() / "recordings" / "grokking_paper.npz")
@@ -702,7 +724,10 @@ sd.show.curves(
 # %% tags=["remove-input"]
 opens = first_at_most(paper.steps, paper.metrics["train_error"], 0.01)
 fall = half_fall(paper.steps, paper.metrics["validation_error"], opens)
-paper_lags = {key.removesuffix(".weight"): half_fall(paper.steps, paper.effective_rank(key), opens) - fall for key in paper.matrices}
+paper_lags = {
+    key.removesuffix(".weight"): half_fall(paper.steps, paper.effective_rank(key), opens) - fall
+    for key in paper.matrices
+}
 Markdown(
     f"The training error first reaches 1 % at step {opens:.0f}; half of the validation error is gone at step {fall:.0f}; the strict "
     f"error ends at {late(paper.metrics['strict_error']):.3f}. The mean effective rank goes from {paper.effective_rank()[0]:.2f} to "
@@ -735,26 +760,29 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# - **Effective rank**: the paper's Equation 1 is the entropy itself; its code, which we take to have made its figures, uses
-#   $\exp(H)/R$. So do we.
-# - **Batch**: the paper's configuration for the slingshot names a batch of 512, its code trains on all pairs at once. We follow the code.
+# - **Effective rank**: the paper's Equation 1 is the entropy itself; its code, which we take to have made its
+#   figures, uses   $\exp(H)/R$. So do we.
+# - **Batch**: the paper's configuration for the slingshot names a batch of 512, its code trains on all pairs at once.
+#   We follow the code.
 # - **Strict error**: not in the paper. Its fourth row (90 % of the pairs) has to be read with it.
 # - **Positions**: fixed sinusoids, as in the paper and its code.
 # - **Decoder**: the paper does not say how its bias starts; here at zero.
-# - The network here computes keys and values once for each number and position, not once for each example. It is the same
-#   function with the same gradient (a test compares both with PyTorch's own layer), several times faster.
+# - The network here computes keys and values once for each number and position, not once for each example. It is the
+#   same   function with the same gradient (a test compares both with PyTorch's own layer), several times faster.
 
 # %% [markdown]
 # ## Exercises
 #
-# Each check says what is wrong with an answer. The cells below hold answers that are not right yet: edit and run them.
+# Each check says what is wrong with an answer. The cells below hold answers that are not right yet: edit and run
+# them.
 #
 # ```{exercise} Strict pairs
 # :label: ex-grokking-strict
 #
-# Write `strict(train, validation)`: both are arrays of pairs, of shapes (N, 2) and (M, 2). Return M booleans that say which
-# validation pairs a network could not know from having memorised the mirror image. *(5 minutes)*
+# Write `strict(train, validation)`: both are arrays of pairs, of shapes (N, 2) and (M, 2). Return M booleans that say
+# which validation pairs a network could not know from having memorised the mirror image. *(5 minutes)*
 # ```
+
 
 # %%
 def strict(train, validation):
@@ -773,6 +801,7 @@ check_strict(strict)
 # :class: dropdown
 # ```
 
+
 # %% tags=["nbval-check-output"]
 def strict(train, validation):
     seen = {tuple(pair) for pair in train.tolist()}
@@ -788,9 +817,11 @@ check_strict(strict)
 # ```{exercise} Dating a fall
 # :label: ex-grokking-half-fall
 #
-# Write `half_fall(steps, values, opens)`: the first step in the window from `opens` to the end at which the curve has lost
-# half of what it loses in the window, from its value when the window opens down to its lowest value in it. *(10 minutes)*
+# Write `half_fall(steps, values, opens)`: the first step in the window from `opens` to the end at which the curve has
+# lost half of what it loses in the window, from its value when the window opens down to its lowest value in it. *(10
+# minutes)*
 # ```
+
 
 # %%
 def my_half_fall(steps, values, opens):
@@ -802,13 +833,14 @@ check_half_fall(my_half_fall)
 # %% [markdown]
 # ```{hint}
 # :class: dropdown
-# First cut both arrays to the window with one boolean mask. The level lies half-way between two values of the curve, not
-# half-way to zero.
+# First cut both arrays to the window with one boolean mask. The level lies half-way between two values of the curve,
+# not half-way to zero.
 # ```
 #
 # ```{solution-start} ex-grokking-half-fall
 # :class: dropdown
 # ```
+
 
 # %% tags=["nbval-check-output"]
 def my_half_fall(steps, values, opens):
@@ -827,10 +859,12 @@ check_half_fall(my_half_fall)
 # ```{exercise} What decay alone can do
 # :label: ex-grokking-factor
 #
-# One step of AdamW's weight decay without any gradient multiplies every weight by the same number, say 1/2. By what factor does
-# each of these change: `"effective rank"`, `"stable rank"`, `"Frobenius norm"`, `"largest singular value"`? Write
-# `factor(quantity)`. What does your answer say about the claim that decay lowers the rank? *(5 minutes)*
+# One step of AdamW's weight decay without any gradient multiplies every weight by the same number, say 1/2. By what
+# factor does each of these change: `"effective rank"`, `"stable rank"`, `"Frobenius norm"`, `"largest singular
+# value"`? Write `factor(quantity)`. What does your answer say about the claim that decay lowers the rank? *(5
+# minutes)*
 # ```
+
 
 # %%
 def factor(quantity):
@@ -844,6 +878,7 @@ check_factor(factor)
 # :class: dropdown
 # ```
 
+
 # %% tags=["nbval-check-output"]
 def factor(quantity):
     return {"effective rank": 1, "stable rank": 1, "Frobenius norm": 1 / 2, "largest singular value": 1 / 2}[quantity]
@@ -852,8 +887,8 @@ def factor(quantity):
 check_factor(factor)
 
 # %% [markdown]
-# Both ranks compare singular values with each other, so a common factor cancels. Decay can lower the rank only together with
-# the gradient, which rebuilds some directions and not others.
+# Both ranks compare singular values with each other, so a common factor cancels. Decay can lower the rank only
+# together with the gradient, which rebuilds some directions and not others.
 #
 # ```{solution-end}
 # ```
@@ -861,26 +896,28 @@ check_factor(factor)
 # ```{exercise} A task of your own
 # :label: ex-grokking-own
 #
-# Subtraction is not symmetric. Copy the task `lib/specdyn/tasks/modular_addition.py`, change the sum to $a - b$, and run the four
-# settings with three seeds. Do validation error and strict error still differ? Is the lag of the rank still there? Then watch
-# a network of your own: put `recorder = sd.Recorder(model, steps=sd.log_spaced(10_000, 100))` before your training loop and
-# `recorder(step, loss=loss)` inside it, and show `sd.show.singular_values(recorder.finish())`. *(an afternoon)*
+# Subtraction is not symmetric. Copy the task `lib/specdyn/tasks/modular_addition.py`, change the sum to $a - b$, and
+# run the four settings with three seeds. Do validation error and strict error still differ? Is the lag of the rank
+# still there? Then watch a network of your own: put `recorder = sd.Recorder(model, steps=sd.log_spaced(10_000, 100))`
+# before your training loop and `recorder(step, loss=loss)` inside it, and show
+# `sd.show.singular_values(recorder.finish())`. *(an afternoon)*
 # ```
 #
 # ```{hint}
 # :class: dropdown
-# A pair and its mirror image now have different answers, so what the mirror image teaches is no longer the answer itself. Compare
-# with chance, $1 - 1/p$, before you call an error low.
+# A pair and its mirror image now have different answers, so what the mirror image teaches is no longer the answer
+# itself. Compare with chance, $1 - 1/p$, before you call an error low.
 # ```
 
 # %% [markdown]
 # ## What this page does not show
 #
-# - *What* the network has learned. After grokking it computes with a few Fourier frequencies {cite}`nanda2023progress`, which
-#   by itself implies low rank; the directions left over in the slider are those frequencies. We did not test this here.
+# - *What* the network has learned. After grokking it computes with a few Fourier frequencies
+#   {cite}`nanda2023progress`, which   by itself implies low rank; the directions left over in the slider are those
+#   frequencies. We did not test this here.
 # - Other tasks, networks and optimizers. One layer, one operation, AdamW.
-# - Causes finer than our experiments: holding every matrix at one multiple of its initial norm is one way to hold the norm,
-#   there are others {cite}`liu2023omnigrok`.
+# - Causes finer than our experiments: holding every matrix at one multiple of its initial norm is one way to hold the
+#   norm,   there are others {cite}`liu2023omnigrok`.
 # - Many seeds. Three show that a result is not one lucky draw; they do not give its probability.
 #
 # ## Further reading

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from specdyn.interventions import HoldNorm, truncations
 from specdyn.tasks import OneLayerTransformer
-from torch import nn
 
 
 @pytest.fixture

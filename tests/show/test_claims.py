@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+
 import specdyn as sd
 
 
@@ -38,7 +39,7 @@ def test_the_ledger_has_exactly_its_keys_and_plain_numbers() -> None:
         measured={"array": np.array([0.123456, np.nan, 1e-9]), "number": np.float32(2)},
         chance=1 / 3,
     )
-    words, metadata = claim._repr_mimebundle_()
+    _, metadata = claim._repr_mimebundle_()
     ledger = metadata["specdyn"]["claim"]
     assert set(ledger) == {"id", "task", "tier", "statement", "holds", "verdict", "measured", "chance"}
     again = json.loads(json.dumps(ledger, allow_nan=False))

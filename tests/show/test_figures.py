@@ -7,12 +7,13 @@ from io import StringIO
 import numpy as np
 import pandas as pd
 import pytest
-import specdyn as sd
 import torch
 from matplotlib.colors import to_rgb
+from torch import nn
+
+import specdyn as sd
 from specdyn.show import DARK, LIGHT, Figure, Theme
 from specdyn.show.figure import MIME
-from torch import nn
 
 
 @pytest.fixture(scope="module")

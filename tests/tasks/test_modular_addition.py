@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from specdyn.spectra import matrices
 from specdyn.tasks import OneLayerTransformer, build, modular_addition
 from specdyn.tasks.modular_addition import Pairs, split_pairs
-from torch import nn
-from torch.nn import functional as F
 
 PAPER_PARAMETERS = 227_058
 
@@ -21,9 +22,7 @@ class Reference(nn.Module):
         super().__init__()
         width = ours.embedding.embedding_dim
         self.embedding, self.decoder, self.positions = ours.embedding, ours.decoder, ours.positions
-        self.layer = nn.TransformerEncoderLayer(
-            width, heads, hidden, dropout=0.0, batch_first=True, norm_first=True
-        )
+        self.layer = nn.TransformerEncoderLayer(width, heads, hidden, dropout=0.0, batch_first=True, norm_first=True)
         self.layer.self_attn = ours.attention
         self.layer.linear1, self.layer.linear2 = ours.linear1, ours.linear2
         self.layer.norm1, self.layer.norm2 = ours.norm1, ours.norm2

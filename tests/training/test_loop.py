@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import specdyn as sd
 import torch
-from specdyn.training import DivergedError, Run, loop
 from torch import Tensor, nn
+
+import specdyn as sd
+from specdyn.training import DivergedError, Run, loop
 
 TASK = sd.tasks.modular_addition("smoke")
 
@@ -64,9 +65,7 @@ def test_a_finished_run_is_not_repeated_and_another_seed_is_another_run() -> Non
     assert not same(state(train(seed=1)), state(first))
 
 
-def test_the_same_run_in_another_folder_has_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_run_in_another_folder_has_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = train(keep=[30])
     monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "elsewhere"))
     torch.manual_seed(999)  # the global random state must not matter
@@ -205,7 +204,7 @@ def test_steps_to_keep_must_exist() -> None:
 def test_an_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "file" / "runs"))
-    with pytest.raises(PermissionError, match="cannot write runs to .*file.*SPECDYN_RUNS"):
+    with pytest.raises(PermissionError, match=r"cannot write runs to .*file.*SPECDYN_RUNS"):
         train()
 
 

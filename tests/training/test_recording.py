@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import specdyn as sd
 import torch
 from torch import nn
+
+import specdyn as sd
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 import specdyn as sd
 from specdyn.training.loop import DivergedError
 

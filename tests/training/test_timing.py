@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from specdyn.training import first_at_most, half_fall
 
 STEPS = np.arange(0, 60, 10)

@@ -30,11 +30,11 @@ def check_strict(answer: Callable[[Array, Array], Any]) -> Verdict:
         "no mirror images": [np.array([[0, 1]]), np.array([[2, 3], [0, 0]])],
     }
     mistakes: dict[str, Callable[[Array, Array], Array]] = {
-        "this calls every pair strict. Which ones were trained on as (b, a)?": lambda t, v: np.ones(len(v), bool),
+        "this calls every pair strict. Perhaps it looks for (a, b) itself, which is never among the training pairs: "
+        "look for (b, a).": lambda t, v: np.ones(len(v), bool),
         "this is the other way round: it marks the pairs whose mirror image was seen.": lambda t, v: (
             ~missing(t, v[:, ::-1])
         ),
-        "this looks for (a, b) itself in the training pairs, where no validation pair is. Turn it round first.": missing,
         "a pair (a, a) is its own mirror image, and it was not trained on: it is strict.": lambda t, v: (
             missing(t, v[:, ::-1]) & (v[:, 0] != v[:, 1])
         ),
@@ -62,7 +62,7 @@ def check_half_fall(answer: Callable[[Array, Array, float], Any]) -> Verdict:
 
     steps = np.arange(0, 90, 10)
     cases = {
-        "a curve that falls twice": [steps, np.array([1.0, 0.6, 0.6, 0.58, 0.5, 0.35, 0.3, 0.2, 0.25]), 20],
+        "a curve that falls twice": [steps, np.array([1.0, 0.6, 0.6, 0.58, 0.41, 0.35, 0.3, 0.2, 0.25]), 20],
         "a window that is the whole run": [steps, np.array([0.9, 0.9, 0.9, 0.8, 0.6, 0.5, 0.3, 0.31, 0.32]), 0],
     }
     mistakes: dict[str, Callable[[Array, Array, float], Any]] = {

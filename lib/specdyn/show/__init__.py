@@ -3,6 +3,7 @@
 from specdyn.show.claims import Claim, claim
 from specdyn.show.figure import Figure
 from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
+from specdyn.show.pictures import against_theory, images
 from specdyn.show.scrubber import Scrubber
 from specdyn.show.theme import DARK, LIGHT, Theme
 
@@ -13,9 +14,11 @@ __all__ = [
     "Figure",
     "Scrubber",
     "Theme",
+    "against_theory",
     "claim",
     "curves",
     "dots",
+    "images",
     "over_steps",
     "scatter",
     "singular_values",

@@ -70,7 +70,8 @@ def claim(
 
     The verdict is *holds* where it does in every seed, *holds in part* in some, *does not hold here* in
     none. At the smoke tier, or with fewer than three seeds, there is none. ``interpretation`` marks what the
-    paper offers as a reading; ``not_judged`` says why a claim cannot be judged on these runs. Raises ``ValueError`` where no seed was tested.
+    paper offers as a reading; ``not_judged`` says why a claim cannot be judged on these runs. Raises
+    ``ValueError`` where no seed was tested.
 
     >>> claim("C0.0", "Water is wet", holds=[True] * 3, tier="laptop", task="rain", measured={}).sentence
     'holds: in 3 of 3 seeds'

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.lines import Line2D
 
 from specdyn.show.figure import Figure
 from specdyn.show.theme import ROLES, Theme
@@ -67,19 +68,18 @@ def curves(
     levels = dict(level or {})
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        figure, axes = _panels(data["panel"].unique(), columns)
+        figure, axes = _panels(list(data["panel"].unique()), columns)
         colors = _colors(theme, list(data["series"].unique()))
         for ax, (panel, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
             for (series, _), line in part.groupby(["series", "seed"], sort=False):
-                ax.plot(line[x], line["value"], color=colors[series], linewidth=1.3, alpha=0.9)
+                ax.plot(line[x], line["value"], color=colors[str(series)], linewidth=1.3, alpha=0.9)
             for value in levels.values():
                 ax.axhline(value, color=theme.color("chance"), linestyle=":", linewidth=1.3)
             ax.set(title=panel, yscale=yscale, xlabel=x, ylabel=ylabel)
             if ylim:
                 ax.set_ylim(*ylim)
-        handles = [plt.Line2D([], [], color=color, label=series) for series, color in colors.items()]
-        dotted = {"color": theme.color("chance"), "linestyle": ":"}
-        handles += [plt.Line2D([], [], label=label, **dotted) for label in levels]
+        handles = [Line2D([], [], color=color, label=series) for series, color in colors.items()]
+        handles += [Line2D([], [], label=label, color=theme.color("chance"), linestyle=":") for label in levels]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
         return figure
 
@@ -140,7 +140,7 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, 
         colors = _colors(theme, list(data["series"].unique()))
         for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
             rows = part["category"].map(categories.index)
-            ax.scatter(part["value"], rows, color=colors[series], label=str(series), s=42, marker=marker, zorder=3)
+            ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=42, marker=marker, zorder=3)
         if zero:
             ax.axvline(0, color=theme.foreground, linewidth=1)
         ax.set(yticks=range(len(categories)), yticklabels=categories, xlabel=xlabel)
@@ -151,16 +151,14 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, 
     return Figure(draw, name, caption, alt, data)
 
 
-def scatter(
-    data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt: str, xscale: str = "linear"
-) -> Figure:
+def scatter(data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt: str, xscale: str = "linear") -> Figure:
     """Return one point a row of ``data``, coloured by its column ``series``."""
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
         colors = _colors(theme, list(data["series"].unique()))
         for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
-            ax.scatter(part[x], part[y], color=colors[series], label=str(series), s=54, marker=marker, zorder=3)
+            ax.scatter(part[x], part[y], color=colors[str(series)], label=str(series), s=54, marker=marker, zorder=3)
         ax.set(xlabel=x, ylabel=y, xscale=xscale)
         figure.legend(loc="outside upper center", ncols=2)
         return figure

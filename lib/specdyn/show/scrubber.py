@@ -14,7 +14,6 @@ import numpy as np
 from specdyn.training import Recording
 
 
-
 @dataclass(frozen=True)
 class Scrubber:
     """Singular values of a recording at the step the slider stands at, beside its metrics over time.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -53,7 +54,7 @@ class Theme:
         with mpl.rc_context({**_SHARED, **self._rc()}):
             yield
 
-    def _rc(self) -> dict[str, str]:
+    def _rc(self) -> dict[Any, Any]:
         ink = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
         paper = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
         return {
@@ -63,7 +64,7 @@ class Theme:
         }
 
 
-_SHARED = {
+_SHARED: dict[Any, Any] = {
     "font.size": 10.0,
     "axes.titlesize": 10.5,
     "axes.spines.top": False,

@@ -150,9 +150,7 @@ class ModularAddition:
 
     def model(self) -> OneLayerTransformer:
         """The network, its initial parameters multiplied by ``init_scale``."""
-        model = OneLayerTransformer(
-            self.modulus, self.width, self.heads, self.hidden, layer_norm=self.layer_norm
-        )
+        model = OneLayerTransformer(self.modulus, self.width, self.heads, self.hidden, layer_norm=self.layer_norm)
         norms = {id(p) for m in (model.norm1, model.norm2) for p in m.parameters()}
         with torch.no_grad():
             for parameter in model.parameters():
@@ -176,9 +174,7 @@ class ModularAddition:
 
     def optimizer(self, model: nn.Module) -> Optimizer:
         """AdamW, betas (0.9, 0.98); weight decay acts on every parameter, as in the official code."""
-        return AdamW(
-            model.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=self.weight_decay
-        )
+        return AdamW(model.parameters(), lr=self.learning_rate, betas=(0.9, 0.98), weight_decay=self.weight_decay)
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:
         """Linear warm-up, then constant."""

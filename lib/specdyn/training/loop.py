@@ -195,9 +195,7 @@ class _Session:
             self._checkpoint().save(self.run.folder / f"checkpoint-{self.step}.pt")
 
     def _checkpoint(self) -> Checkpoint:
-        return Checkpoint.of(
-            self.run.folder.name, self.origin, self.step, self.model, self.optimizer, self.schedule
-        )
+        return Checkpoint.of(self.run.folder.name, self.origin, self.step, self.model, self.optimizer, self.schedule)
 
     def _save(self) -> None:
         """Save state and recording in one file, so that they always belong to the same step."""
@@ -267,9 +265,11 @@ def cpu_threads(count: int) -> Iterator[None]:
 @contextmanager
 def progress_bar(name: str, total: int, initial: int = 0, *, shown: bool = True) -> Iterator[Any]:
     """Yield a progress bar on standard error, or in the file named by ``$SPECDYN_PROGRESS``."""
-    with _progress_stream() as stream:
-        with tqdm(total=total, initial=initial, desc=name, file=stream, disable=not shown, leave=False) as bar:
-            yield bar
+    with (
+        _progress_stream() as stream,
+        tqdm(total=total, initial=initial, desc=name, file=stream, disable=not shown, leave=False) as bar,
+    ):
+        yield bar
 
 
 @contextmanager

@@ -75,9 +75,7 @@ class Recorder:
                 name: np.stack([self._singular_values[step][name] for step in steps]) for name in self._shapes
             },
             shapes=dict(self._shapes),
-            alignments={
-                pair: np.stack([self._alignments[step][pair] for step in steps]) for pair in self.pairs
-            },
+            alignments={pair: np.stack([self._alignments[step][pair] for step in steps]) for pair in self.pairs},
             metrics={name: np.array([row.get(name, np.nan) for row in metrics]) for name in names},
             provenance=dict(provenance or {}),
         )

@@ -49,12 +49,13 @@ class Recording:
     def effective_rank(self, matrix: str | None = None) -> Array:
         """Return exp(H)/R over time (T,), of one matrix or averaged over all."""
         names = self.matrices if matrix is None else (matrix,)
-        return np.mean([spectra.effective_rank(self.singular_values[name]) for name in names], axis=0)
+        return np.asarray(np.mean([spectra.effective_rank(self.singular_values[name]) for name in names], axis=0))
 
     def frobenius_norm(self, matrix: str | None = None) -> Array:
         """Return the Frobenius norm over time (T,), of one matrix or of all of them together."""
         names = self.matrices if matrix is None else (matrix,)
-        return np.sqrt(sum(np.square(self.singular_values[name]).sum(axis=1) for name in names))
+        squares = [np.square(self.singular_values[name]).sum(axis=1) for name in names]
+        return np.asarray(np.sqrt(np.sum(squares, axis=0)))
 
     def alignment(self, previous: str, following: str) -> Array:
         """Return the top-10 alignment score of a pair over time (T,); see :meth:`alignment_chance`."""
@@ -123,6 +124,4 @@ class Recording:
             with np.load(path, allow_pickle=False) as file:
                 return cls.from_arrays({key: file[key] for key in file.files})
         except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{path} is damaged or no recording ({error}): delete it and run again"
-            ) from error
+            raise ValueError(f"{path} is damaged or no recording ({error}): delete it and run again") from error

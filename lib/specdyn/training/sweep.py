@@ -93,9 +93,7 @@ def sweep(
         changes = dict(zip(axes, values, strict=True))
         labels.append({**({"task": name} if name else {}), **changes, "seed": s})
         begin = start[s] if start else None
-        jobs.append(
-            dict(task=replace(task, **changes), seed=s, start=begin, keep=list(keep), constraint=constraint)
-        )
+        jobs.append(dict(task=replace(task, **changes), seed=s, start=begin, keep=list(keep), constraint=constraint))
     where = resolve_device(device)
     limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
     return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
