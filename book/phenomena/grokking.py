@@ -278,7 +278,9 @@ lags = pd.DataFrame(
 )
 clear = lags[lags["fall"] >= 0.15]  # a fall one can date; this bound was chosen on seeds 0 to 2
 sd.show.dots(
-    lags.assign(category=[f"{c} {'' if f >= 0.15 else '(hardly falls)'}" for c, f in zip(lags.category, lags.fall)]),
+    lags.assign(
+        category=[f"{c} {'' if f >= 0.15 else '(hardly falls)'}" for c, f in zip(lags.category, lags.fall, strict=True)]
+    ),
     name="fig-grokking-lag",
     caption="How many steps after the validation error each matrix's effective rank has fallen half of its way. "
     "Right of zero: the rank falls later.",
@@ -362,7 +364,7 @@ Markdown(
 def first_kept(run, metric, level):
     """The first step, among those whose checkpoints were kept, at which a metric is at most a level."""
     recording = run.recording
-    below = {s for s, value in zip(recording.steps.tolist(), recording.metrics[metric]) if value <= level}
+    below = {s for s, value in zip(recording.steps.tolist(), recording.metrics[metric], strict=True) if value <= level}
     return next((step for step in kept if step in below), kept[-1])
 
 
@@ -469,8 +471,8 @@ largest = {
     name: lates(name, lambda r: max(s[:, 0].max() for s in [r.singular_values[matrix]]) * np.ones(1))
     for name in settings
 }
-t_val = [half_fall(r.steps, r.metrics["validation_error"], o) for r, o in zip(recordings["decay"], window)]
-t_rank = [half_fall(r.steps, r.effective_rank(), o) for r, o in zip(recordings["decay"], window)]
+t_val = [half_fall(r.steps, r.metrics["validation_error"], o) for r, o in zip(recordings["decay"], window, strict=True)]
+t_rank = [half_fall(r.steps, r.effective_rank(), o) for r, o in zip(recordings["decay"], window, strict=True)]
 left = [max(late(r.effective_rank(m)) / r.effective_rank(m)[0] for m in r.matrices) for r in recordings["decay"]]
 
 # %% tags=["nbval-check-output", "hide-input"]
