@@ -31,6 +31,15 @@ def test_leaves_share_as_many_properties_as_ancestors() -> None:
     assert (tree.T @ tree)[0].tolist() == [4, 3, 2, 2, 1, 1, 1, 1]
 
 
+def test_reversing_keeps_the_directions_and_turns_the_strengths_round() -> None:
+    tree, turned = linear_network("smoke").target, linear_network("smoke", reverse=True).target
+    s = torch.linalg.svdvals(tree)
+    assert torch.allclose(torch.linalg.svdvals(turned), s[0] * s[-1] / s.flip(0), atol=1e-5)
+    everyone = torch.ones(8) / 8**0.5  # the broadest distinction: what all leaves share
+    assert float((tree @ everyone).norm()) == pytest.approx(float(s[0]), rel=1e-5)
+    assert float((turned @ everyone).norm()) == pytest.approx(float(s[-1]), rel=1e-5)
+
+
 def test_the_decoupled_start_gives_every_mode_the_same_strength_and_no_other() -> None:
     task = linear_network("smoke", strength=0.01)
     U, _, V = task.modes

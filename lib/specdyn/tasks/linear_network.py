@@ -54,7 +54,8 @@ class LinearNetwork:
     """Gradient descent on half the squared distance of ``second @ first`` to a family tree.
 
     This is the squared error on one-hot inputs, every leaf shown once a step; learning rate times step is
-    the time of the closed form. ``start`` chooses the initial weights. ``"decoupled"``: each mode of the
+    the time of the closed form. ``reverse`` turns the strengths of the branches round: the finest
+    distinctions get the largest singular values, the directions stay. ``start`` chooses the initial weights. ``"decoupled"``: each mode of the
     tree begins with strength ``strength`` and in its own hidden direction, drawn at random. ``"random"``:
     Gaussian weights whose product has entries of that size. ``imbalance`` multiplies the second layer and
     divides the first, so that the function stays the same.
@@ -62,6 +63,7 @@ class LinearNetwork:
 
     depth: int
     hidden: int
+    reverse: bool
     start: Literal["decoupled", "random"]
     strength: float
     imbalance: float
@@ -82,12 +84,16 @@ class LinearNetwork:
 
     @property
     def target(self) -> Tensor:
-        """The tree the network learns."""
-        return family_tree(self.depth)
+        """The matrix the network learns: the tree, or its singular values turned round."""
+        tree = family_tree(self.depth)
+        if not self.reverse:
+            return tree
+        U, S, Vh = torch.linalg.svd(tree.double(), full_matrices=False)
+        return (U * (S[0] * S[-1] / S) @ Vh).float()
 
     @property
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The tree's U (outputs, r), S (r,) and V (inputs, r), from the broadest distinction on."""
+        """U (outputs, r), S (r,) and V (inputs, r) of the target, the strongest distinction first."""
         U, S, Vh = torch.linalg.svd(self.target.double(), full_matrices=False)
         return U.float(), S.float(), Vh.mT.float()
 
@@ -154,7 +160,7 @@ class LinearNetwork:
 
 
 _LAPTOP = LinearNetwork(
-    depth=3, hidden=16, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=2.5e-3, steps=2_400,
+    depth=3, hidden=16, reverse=False, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=2.5e-3, steps=2_400,
     every=16,
 )  # fmt: skip
 _TIERS = {
