@@ -11,27 +11,9 @@ from torch.nn import functional as F
 from specdyn.spectra import matrices
 from specdyn.tasks import OneLayerTransformer, build, modular_addition
 from specdyn.tasks.modular_addition import Pairs, split_pairs
+from tests.tasks.reference import Reference
 
 PAPER_PARAMETERS = 227_058
-
-
-class Reference(nn.Module):
-    """The paper's network as one would write it: every example through ``nn.TransformerEncoderLayer``."""
-
-    def __init__(self, ours: OneLayerTransformer, heads: int, hidden: int) -> None:
-        super().__init__()
-        width = ours.embedding.embedding_dim
-        self.embedding, self.decoder, self.positions = ours.embedding, ours.decoder, ours.positions
-        self.layer = nn.TransformerEncoderLayer(width, heads, hidden, dropout=0.0, batch_first=True, norm_first=True)
-        self.layer.self_attn = ours.attention
-        self.layer.linear1, self.layer.linear2 = ours.linear1, ours.linear2
-        self.layer.norm1, self.layer.norm2 = ours.norm1, ours.norm2
-
-    def forward(self, pairs: torch.Tensor) -> torch.Tensor:
-        equals = torch.full_like(pairs[:, :1], self.embedding.num_embeddings - 1)
-        x = self.embedding(torch.cat([pairs, equals], dim=1)) * math.sqrt(self.embedding.embedding_dim)
-        causal = nn.Transformer.generate_square_subsequent_mask(3).to(x)
-        return self.decoder(self.layer(x + self.positions, src_mask=causal)[:, -1])
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
