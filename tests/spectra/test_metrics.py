@@ -114,6 +114,14 @@ def test_a_zero_matrix_has_rank_zero() -> None:
         assert metric(zero) == 0
 
 
+def test_reversed_read_only_and_whole_numbers_are_spectra_too() -> None:
+    s = np.array([3.0, 2.0, 1.0])
+    frozen = s.copy()
+    frozen.flags.writeable = False
+    for same in (s[::-1], frozen, s.astype(int), np.stack([s, s])[:, ::-1][1]):
+        assert effective_rank(same) == pytest.approx(plain_effective_rank(s))
+
+
 def test_kind_shape_and_input_are_kept() -> None:
     stack = np.abs(np.random.default_rng(0).normal(size=(2, 3, 4))).astype(np.float32)
     before = stack.copy()

@@ -194,7 +194,8 @@ def _shape(svd: SVD) -> tuple[int, int]:
 
 def _read(s: Tensor | NDArray[Any]) -> Tensor:
     """Return the spectrum as float64, or float32 where the device has no float64."""
-    values = torch.as_tensor(s).detach()
+    # A copy, since tensors cannot share reversed or read-only arrays.
+    values = s.detach() if isinstance(s, Tensor) else torch.from_numpy(np.array(s, dtype=np.float64))
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"shape {tuple(values.shape)} holds no singular values: give (..., R)")
     values = values.float() if values.device.type == "mps" else values.double()

@@ -55,10 +55,10 @@ class LinearNetwork:
 
     This is the squared error on one-hot inputs, every leaf shown once a step; learning rate times step is
     the time of the closed form. ``reverse`` turns the strengths of the branches round: the finest
-    distinctions get the largest singular values, the directions stay. ``start`` chooses the initial weights. ``"decoupled"``: each mode of the
-    tree begins with strength ``strength`` and in its own hidden direction, drawn at random. ``"random"``:
-    Gaussian weights whose product has entries of that size. ``imbalance`` multiplies the second layer and
-    divides the first, so that the function stays the same.
+    distinctions get the largest singular values, the directions stay. ``start`` chooses the initial
+    weights. ``"decoupled"``: each mode of the tree begins with strength ``strength`` and in its own hidden
+    direction, drawn at random. ``"random"``: Gaussian weights whose product has entries of that size.
+    ``imbalance`` multiplies the second layer and divides the first, so that the function stays the same.
     """
 
     depth: int
@@ -160,8 +160,8 @@ class LinearNetwork:
 
 
 _LAPTOP = LinearNetwork(
-    depth=3, hidden=16, reverse=False, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=2.5e-3, steps=2_400,
-    every=16,
+    depth=3, hidden=16, reverse=False, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=2.5e-3,
+    steps=2_400, every=16,
 )  # fmt: skip
 _TIERS = {
     "smoke": replace(_LAPTOP, learning_rate=1e-2, steps=600, every=8),
