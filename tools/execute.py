@@ -62,12 +62,12 @@ class Watch:
         while not self._done.wait(0.25):
             self.peak_memory = max(self.peak_memory, resident_memory())
             finished = sum(cell.metadata.papermill.status == "completed" for cell in self._notebook.cells)
-            self._bar.set_postfix_str(self._now(min(finished, len(self._headings) - 1)), refresh=False)
+            self._bar.set_postfix_str(self.now(min(finished, len(self._headings) - 1)), refresh=False)
             self._bar.update(finished - self._bar.n)
             if sys.stderr.isatty():
                 self._bar.refresh()
 
-    def _now(self, index: int) -> str:
+    def now(self, index: int) -> str:
         """Say where it is: the section, and the last line that a long sweep has noted."""
         with suppress(OSError):
             lines = self.notes.read_text(errors="replace").replace("\r", "\n").split("\n")

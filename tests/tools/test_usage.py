@@ -1,0 +1,49 @@
+"""What is asked wrongly gets one line with the cure, and exit code 2."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tools.__main__ import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tier", "desktop"], "there is no tier 'desktop': choose smoke, laptop, gpu, paper"),
+        (["--chapter", "groking"], "there is no chapter 'groking': the book has small, other"),
+        (["--seeds", ""], "seeds are whole numbers with commas between, such as 10,11,12, not ''"),
+        (["--seeds", "10,x"], "not '10,x'"),
+        (["--seeds", "10,1.5"], "not '10,1.5'"),
+        (["--seeds", "10,10"], "seeds are different numbers"),
+        (["--seeds=-1"], "from 0 on"),
+        (["--device", "tpu"], "there is no device 'tpu': choose auto, cpu or cuda"),
+    ],
+)
+def test_a_wrong_question(small: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    assert main(["book", *arguments]) == 2
+    message = capsys.readouterr().err
+    assert words in message
+    assert message.count("\n") == 1
+
+
+def test_a_folder_that_cannot_be_written(
+    tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "_toc.yml").write_text((small / "_toc.yml").read_text())
+    (tmp_path / "_config.yml").touch()
+    (tmp_path / "_build").write_text("a file where a folder should be")
+    monkeypatch.chdir(tmp_path)
+    assert main(["book"]) == 2
+    assert "_build cannot be written" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_book(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["book"]) == 2
+    assert "there is no _toc.yml here" in capsys.readouterr().err
+    assert not (tmp_path / "_build").exists()
