@@ -3,7 +3,7 @@
 from specdyn.show.claims import Claim, claim
 from specdyn.show.figure import Figure
 from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
-from specdyn.show.pictures import against_theory, images
+from specdyn.show.pictures import against_theory, images, spectra
 from specdyn.show.scrubber import Scrubber
 from specdyn.show.theme import DARK, LIGHT, Theme
 
@@ -22,4 +22,5 @@ __all__ = [
     "over_steps",
     "scatter",
     "singular_values",
+    "spectra",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 
 import matplotlib.figure
@@ -50,6 +50,35 @@ def images(
         return figure
 
     return Figure(draw, name, caption, alt, data)
+
+
+def spectra(groups: Mapping[str, Sequence[ArrayLike]], *, name: str, caption: str) -> Figure:
+    """Return singular values against their index on a logarithmic axis: for each group a line a spectrum.
+
+    Values of zero have no place on this axis and are left out.
+    """
+    lines = {label: [np.sort(np.asarray(s, dtype=float))[::-1] for s in group] for label, group in groups.items()}
+    data = pd.concat(
+        pd.DataFrame({"series": label, "line": i, "index": np.arange(1, len(s) + 1), "singular value": s})
+        for label, group in lines.items()
+        for i, s in enumerate(group)
+    )
+
+    def draw(theme: Theme) -> matplotlib.figure.Figure:
+        figure, ax = plt.subplots(figsize=(WIDTH, 3.2))
+        for (label, group), color in zip(lines.items(), theme.categorical(len(lines)), strict=True):
+            for i, s in enumerate(group):
+                ax.plot(np.arange(1, len(s) + 1), s, color=color, linewidth=1.3, label="" if i else label)
+        ax.set(yscale="log", xlabel="index, largest first", ylabel="singular value")
+        figure.legend(loc="outside upper center", ncols=4)
+        return figure
+
+    said = [
+        f"{label}: largest {s[0]:.3g}, second {s[min(1, len(s) - 1)]:.3g}, middle {s[len(s) // 2]:.3g}, "
+        f"smallest {s[-1]:.3g}"
+        for label, (s, *_) in lines.items()
+    ]
+    return Figure(draw, name, caption, f"Singular values by index. {'; '.join(said)}.", data)
 
 
 def against_theory(data: pd.DataFrame, *, name: str, caption: str, ylabel: str, x: str, alt: str) -> Figure:
