@@ -43,15 +43,15 @@ kept = snapshots[:: max(1, len(snapshots) // 20)][1:-1]  # checkpoints to branch
 runs = sd.sweep(settings, seed=seeds, keep=kept, device=device)
 recordings = {name: [run.recording for run in runs.sel(task=name)] for name in settings}
 titles = {
-    name: f"{task.train_fraction:.0%} of the pairs, decay {task.weight_decay:g}" + ", slingshot" * task.layer_norm
+    name: f"{100 * task.train_fraction:g} % of pairs, decay {task.weight_decay:g}" + ", slingshot" * task.layer_norm
     for name, task in settings.items()
 }
 
 # %% tags=["hide-input"]
 quantities = {
-    "train": lambda recording: recording.metrics["train_error"],
-    "validation": lambda recording: recording.metrics["validation_error"],
-    "rank": lambda recording: recording.effective_rank(),
+    "training error": lambda recording: recording.metrics["train_error"],
+    "validation error": lambda recording: recording.metrics["validation_error"],
+    "effective rank": lambda recording: recording.effective_rank(),
 }
 groks = {f"seed {recording.provenance['seed']}": [recording] for recording in recordings["decay"]}
 sd.show.curves(
@@ -94,7 +94,21 @@ sd.show.curves(
 # layer, trained with AdamW on all training pairs at once.
 
 # %% tags=["hide-input"]
-pd.DataFrame({titles[name]: vars(task) for name, task in settings.items()}).drop("name")
+words = {
+    "modulus": "modulus p",
+    "train_fraction": "fraction of pairs trained on",
+    "weight_decay": "weight decay",
+    "learning_rate": "learning rate",
+    "warmup": "steps of warm-up",
+    "layer_norm": "layer normalisation",
+    "width": "width",
+    "heads": "attention heads",
+    "hidden": "hidden units of the MLP",
+    "init_scale": "initial weights times",
+    "steps": "steps",
+    "every": "steps between snapshots",
+}
+pd.DataFrame({titles[name]: {words[key]: getattr(task, key) for key in words} for name, task in settings.items()})
 
 # %%
 sd.describe(sd.tasks.build(settings["decay"], seed=seeds[0]))
@@ -106,9 +120,9 @@ sd.describe(sd.tasks.build(settings["decay"], seed=seeds[0]))
 
 # %%
 errors = {
-    "train": lambda recording: recording.metrics["train_error"],
-    "validation": lambda recording: recording.metrics["validation_error"],
-    "strict": lambda recording: recording.metrics["strict_error"],
+    "training error": lambda recording: recording.metrics["train_error"],
+    "validation error": lambda recording: recording.metrics["validation_error"],
+    "strict error": lambda recording: recording.metrics["strict_error"],
 }
 by_title = {titles[name]: recordings[name] for name in settings}
 sd.show.curves(
@@ -136,11 +150,11 @@ def spread(values, digits=2):
 
 
 Markdown(
-    f"At the end the strict error over the seeds is **{spread(lates('no decay', errors['strict']))}** without weight decay "
-    f"and **{spread(lates('decay', errors['strict']))}** with it. With {settings['more data'].train_fraction:.0%} of the "
-    f"pairs and no decay the validation error is {spread(lates('more data', errors['validation']))}, which looks like "
-    f"understanding, but the strict error is {spread(lates('more data', errors['strict']))}: part of the success was "
-    f"mirror images. The slingshot setting ends at a strict error of {spread(lates('slingshot', errors['strict']))}."
+    f"At the end the strict error over the seeds is **{spread(lates('no decay', errors['strict error']))}** without weight decay "
+    f"and **{spread(lates('decay', errors['strict error']))}** with it. With {settings['more data'].train_fraction:.0%} of the "
+    f"pairs and no decay the validation error is {spread(lates('more data', errors['validation error']))}, which looks like "
+    f"understanding, but the strict error is {spread(lates('more data', errors['strict error']))}: part of the success was "
+    f"mirror images. The slingshot setting ends at a strict error of {spread(lates('slingshot', errors['strict error']))}."
 )
 
 # %% [markdown]
@@ -278,12 +292,11 @@ lags = pd.DataFrame(
 )
 clear = lags[lags["fall"] >= 0.15]  # a fall one can date; this bound was chosen on seeds 0 to 2
 sd.show.dots(
-    lags.assign(
-        category=[f"{c} {'' if f >= 0.15 else '(hardly falls)'}" for c, f in zip(lags.category, lags.fall, strict=True)]
-    ),
+    lags.assign(faint=lags["fall"] < 0.15),
     name="fig-grokking-lag",
     caption="How many steps after the validation error each matrix's effective rank has fallen half of its way. "
-    "Right of zero: the rank falls later.",
+    "Right of zero: the rank falls later. Hollow: a matrix whose rank falls by less than 0.15 in the window, so that there is "
+    "little to date.",
     xlabel="lag of the rank behind the error (steps)",
     alt="Lag of the rank behind the validation error in steps, median over seeds. "
     + "; ".join(f"{c}: {part['value'].median():.0f}" for c, part in lags.groupby("category", sort=False)),
@@ -317,9 +330,7 @@ held = {
 }
 held_recordings = {scale: [run.recording for run in held[scale]] for scale in scales}
 sd.show.curves(
-    sd.show.over_steps(
-        {f"norm held at {scale:g} times the initial": held_recordings[scale] for scale in scales}, quantities
-    ),
+    sd.show.over_steps({f"norm times {scale:g}": held_recordings[scale] for scale in scales}, quantities),
     name="fig-grokking-norm-held",
     caption="No weight decay, norms held. A line a seed.",
     ylabel="error rate, effective rank",
@@ -346,8 +357,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Held at a norm too small to fit the data, the network has the lowest rank of all and understands nothing: low rank
-# is not enough. At the large norm it memorises and stays there. In between it groks without any weight decay.
+# Held at a norm too small to fit the data, the network has the lowest rank of all and understands nothing: low rank is
+# not enough. At the large norm it memorises and stays there. In between it can grok without any weight decay, and its
+# rank falls as it does.
 #
 # :::{admonition} Predict: we switch weight decay off at the moment the validation error falls below 5 %. What happens to the error, and what to the rank?
 # :class: dropdown
@@ -390,6 +402,7 @@ sd.show.curves(
     "validation error fell below 5 %. The lines of a branch begin where it begins.",
     ylabel="error rate, effective rank",
     columns=3,
+    sharex=True,
     ylim=(-0.03, 1.03),
 )
 
@@ -402,7 +415,7 @@ memorised = [
 Markdown(
     f"Switched off after generalisation, the validation error ends at {spread([late(r.metrics['validation_error']) for r in after], 3)}. "
     f"The rank stops where it was: it was {spread([r.effective_rank()[0] for r in after])} at the switch and is "
-    f"{spread([late(r.effective_rank()) for r in after])} at the end, against {spread(lates('decay', quantities['rank']))} where "
+    f"{spread([late(r.effective_rank()) for r in after])} at the end, against {spread(lates('decay', quantities['effective rank']))} where "
     f"decay stays on and {spread(memorised)} when the same networks had just memorised."
 )
 
@@ -412,15 +425,16 @@ Markdown(
 
 # %%
 fractions = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0]
-truncated = pd.DataFrame(
-    {"panel": titles[run_name], "series": series, "seed": run.seed, "kept fraction": fraction, "value": value}
-    for run_name in ("no decay", "decay")
-    for run in runs.sel(task=run_name)
-    for data in [run.task.data(run.seed, "cpu")]
-    for fraction, cut in zip(fractions, truncations(run.model(), fractions), strict=True)
-    for metrics in [run.task.metrics(cut, data)]
-    for series, value in [("train", metrics["train_error"]), ("strict", metrics["strict_error"])]
-)
+rows = []
+for name in ("no decay", "decay"):
+    for run in runs.sel(task=name):
+        data = run.task.data(run.seed, "cpu")
+        for fraction, cut in zip(fractions, truncations(run.model(), fractions), strict=True):
+            metrics = run.task.metrics(cut, data)
+            row = {"panel": titles[name], "seed": run.seed, "kept fraction": fraction}
+            rows.append({**row, "series": "training error", "value": metrics["train_error"]})
+            rows.append({**row, "series": "strict error", "value": metrics["strict_error"]})
+truncated = pd.DataFrame(rows)
 sd.show.curves(
     truncated,
     x="kept fraction",
@@ -454,7 +468,7 @@ sd.show.curves(
 
 # %% tags=["remove-input"]
 def rank_of(name):
-    return lates(name, quantities["rank"])
+    return lates(name, quantities["effective rank"])
 
 
 def per_seed(test):
@@ -462,15 +476,12 @@ def per_seed(test):
 
 
 first_rank = [r.effective_rank()[0] for r in recordings["decay"]]
-strict = {name: lates(name, errors["strict"]) for name in settings}
-plain = {name: lates(name, errors["validation"]) for name in settings}
+strict = {name: lates(name, errors["strict error"]) for name in settings}
+plain = {name: lates(name, errors["validation error"]) for name in settings}
 rank = {name: rank_of(name) for name in settings}
 norm = {name: lates(name, lambda r: r.frobenius_norm()) for name in settings}
 align = {name: lates(name, lambda r: r.alignment(*pair)) for name in settings}
-largest = {
-    name: lates(name, lambda r: max(s[:, 0].max() for s in [r.singular_values[matrix]]) * np.ones(1))
-    for name in settings
-}
+largest = {name: lates(name, lambda r: r.singular_values[matrix][:, 0]) for name in settings}
 t_val = [half_fall(r.steps, r.metrics["validation_error"], o) for r, o in zip(recordings["decay"], window, strict=True)]
 t_rank = [half_fall(r.steps, r.effective_rank(), o) for r, o in zip(recordings["decay"], window, strict=True)]
 left = [max(late(r.effective_rank(m)) / r.effective_rank(m)[0] for m in r.matrices) for r in recordings["decay"]]
@@ -706,6 +717,32 @@ sd.claim(
 )
 
 # %% [markdown]
+# ### Reading the verdicts
+
+
+# %% tags=["remove-input"]
+def fell(name):
+    """By how much of its first value the mean effective rank fell, per seed."""
+    return [1 - end / start for end, start in zip(rank[name], first_rank, strict=True)]
+
+
+behind = np.subtract(t_rank, t_val)
+Markdown(
+    f"""
+- **C2.1 and G1** belong together. By the bound of 20 % the fall of rank and error coincide; looked at closely, they have an order.
+  The middle of the rank's fall comes {np.min(behind):+.0f} to {np.max(behind):+.0f} steps after that of the error.
+- **C2.2** has two halves. Without weight decay the strict error ends at {spread(strict["no decay"])}. But the mean effective rank
+  falls by {min(fell("no decay")):.0%} to {max(fell("no decay")):.0%} there as well, while memorising (by {min(fell("decay")):.0%} to
+  {max(fell("decay")):.0%} with decay); our bound for "no low-rank solution" was 15 %.
+- **C2.3 and C2.7** hang on the same network, trained on nine tenths of the pairs. Its strict error is {spread(strict["more data"])}
+  on the few pairs that are strict there, its validation error {spread(plain["more data"], 3)}.
+- **C2.5**: the alignment with decay is {spread(align["decay"])}, without {spread(align["no decay"])}; chance is {chance:.2f}.
+- **C2.7 and G2**: across different amounts of data, norm does not order the networks. With the same data, and the norm held, it is
+  the norm that tells networks that understand from networks that memorise.
+"""
+)
+
+# %% [markdown]
 # ## The paper's own run
 #
 # The same at the paper's own size (modulus 113, width 128, 30 % of the pairs, learning rate 0.001, weight decay 1,
@@ -744,16 +781,6 @@ Markdown(
 
 # %% tags=["remove-input"]
 original = sd.tasks.modular_addition("paper")
-words = {
-    "modulus": "modulus",
-    "width": "width",
-    "hidden": "hidden units of the MLP",
-    "train_fraction": "fraction of pairs trained on",
-    "learning_rate": "learning rate",
-    "init_scale": "initial weights times",
-    "steps": "steps",
-    "every": "steps between snapshots",
-}
 pd.DataFrame(
     {
         "the paper": {words[key]: f"{getattr(original, key):g}" for key in words},

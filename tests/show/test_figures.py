@@ -32,8 +32,8 @@ def recording() -> sd.Recording:
 def curves(recording: sd.Recording) -> Figure:
     other = replace(recording, provenance={"seed": 4})
     quantities = {
-        "train": lambda r: r.metrics["train_error"],
-        "rank": lambda r: r.effective_rank(),
+        "training error": lambda r: r.metrics["train_error"],
+        "effective rank": lambda r: r.effective_rank(),
     }
     return sd.show.curves(
         sd.show.over_steps({"a panel": [recording, other], "another": [recording]}, quantities),
@@ -69,7 +69,7 @@ def test_a_figure_carries_both_themes_its_words_and_its_data(curves: Figure) -> 
     for svg, theme in ((light, LIGHT), (dark, DARK)):
         ET.fromstring(svg)
         assert theme.background in svg
-        assert theme.color("train") in svg
+        assert theme.color("training error") in svg
     assert light != dark
     assert bundle["text/plain"] == bundle[MIME]["alt"] == curves.alt
     table = pd.read_csv(StringIO(bundle[MIME]["csv"]))
@@ -82,9 +82,9 @@ def test_the_same_figure_is_the_same_file(curves: Figure) -> None:
 
 
 def test_words_are_computed_from_the_data(curves: Figure, recording: sd.Recording) -> None:
-    assert "a panel: train 1 to 0" in curves.alt
+    assert "a panel: training error 1 to 0" in curves.alt
     rank = recording.effective_rank()
-    assert f"rank {rank[0]:.2g} to {rank[-1]:.2g}" in curves.alt
+    assert f"effective rank {rank[0]:.2g} to {rank[-1]:.2g}" in curves.alt
     assert "median of 2 seeds" in curves.alt
     assert "chance, 0.25" in curves.alt
 
@@ -115,6 +115,7 @@ def drawn_points(figure: Figure) -> set[tuple[float, float]]:
 
 def test_dots_and_scatter_draw_every_row_where_it_belongs() -> None:
     data = pd.DataFrame({"category": ["a", "b", "a"], "series": ["s", "s", "t"], "value": [1.0, -2.0, 3.0]})
+    data["faint"] = [True, False, False]
     figure = sd.show.dots(data, name="fig-d", caption="c", xlabel="lag", alt="words")
     assert drawn_points(figure) == {(1.0, 0.0), (-2.0, 1.0), (3.0, 0.0)}
     points = pd.DataFrame({"series": ["s", "t"], "norm": [1.0, 2.0], "rank": [0.5, 0.2]})

@@ -57,25 +57,25 @@ def curves(
     x: str = "step",
     columns: int = 2,
     ylim: tuple[float, float] | None = None,
-    yscale: str = "linear",
+    sharex: bool = False,
     level: Mapping[str, float] | None = None,
 ) -> Figure:
     """Return panels of curves, a thin line a seed; ``data`` as :func:`over_steps` makes it.
 
-    ``level``: horizontal lines by name, such as a chance level. Series named in the theme's roles have
-    their colour in the whole book.
+    ``sharex``: give all panels the same horizontal axis. ``level``: horizontal lines by name, such as a
+    chance level. Series named in the theme's roles have their colour in the whole book.
     """
     levels = dict(level or {})
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        figure, axes = _panels(list(data["panel"].unique()), columns)
+        figure, axes = _panels(list(data["panel"].unique()), columns, sharex=sharex)
         colors = _colors(theme, list(data["series"].unique()))
         for ax, (panel, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
             for (series, _), line in part.groupby(["series", "seed"], sort=False):
                 ax.plot(line[x], line["value"], color=colors[str(series)], linewidth=1.3, alpha=0.9)
             for value in levels.values():
                 ax.axhline(value, color=theme.color("chance"), linestyle=":", linewidth=1.3)
-            ax.set(title=panel, yscale=yscale, xlabel=x, ylabel=ylabel)
+            ax.set(title=panel, xlabel=x, ylabel=ylabel)
             if ylim:
                 ax.set_ylim(*ylim)
         handles = [Line2D([], [], color=color, label=series) for series, color in colors.items()]
@@ -132,7 +132,10 @@ def singular_values(
 
 
 def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, zero: bool = True) -> Figure:
-    """Return a row of dots for each category: ``data`` with columns category, series, value."""
+    """Return a row of dots for each category: ``data`` with columns category, series, value, faint.
+
+    Rows that are ``faint`` are drawn hollow.
+    """
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         categories = list(data["category"].unique())
@@ -140,7 +143,10 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, 
         colors = _colors(theme, list(data["series"].unique()))
         for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
             rows = part["category"].map(categories.index)
-            ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=42, marker=marker, zorder=3)
+            edge = colors[str(series)]
+            fill = ["none" if faint else edge for faint in part["faint"]]
+            ax.scatter(part["value"], rows, facecolors=fill, edgecolors=edge, s=46, marker=marker, zorder=3)
+            ax.scatter([], [], color=edge, label=str(series), s=46, marker=marker)
         if zero:
             ax.axvline(0, color=theme.foreground, linewidth=1)
         ax.set(yticks=range(len(categories)), yticklabels=categories, xlabel=xlabel)
@@ -166,12 +172,14 @@ def scatter(data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt:
     return Figure(draw, name, caption, alt, data)
 
 
-def _panels(titles: Sequence[str], columns: int, *, sharey: bool = True) -> tuple[matplotlib.figure.Figure, list[Axes]]:
+def _panels(
+    titles: Sequence[str], columns: int, *, sharex: bool = False, sharey: bool = True
+) -> tuple[matplotlib.figure.Figure, list[Axes]]:
     """Return a figure with one panel a title, ``columns`` beside each other."""
     columns = min(columns, len(titles))
     rows = ceil(len(titles) / columns)
     height = 2.5 * rows + 0.5 if columns > 1 else 3.2 * rows
-    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, sharey=sharey)
+    figure, grid = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, sharex=sharex, sharey=sharey)
     for spare in grid.flat[len(titles) :]:
         spare.remove()
     return figure, list(grid.flat[: len(titles)])

@@ -12,10 +12,10 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 ROLES = {
-    "train": "blue",
-    "validation": "orange",
-    "strict": "red",
-    "rank": "green",
+    "training error": "blue",
+    "validation error": "orange",
+    "strict error": "red",
+    "effective rank": "green",
     "chance": "grey",
     "theory": "grey",
     "measured": "blue",
