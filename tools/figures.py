@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ def figure_cells(cell: Cell, folder: Path, where: str) -> list[Cell]:
             kept.append(output)
     cell.outputs = kept
     return [markdown(text) for text in shown]
+
+
+def stand_ins(source: str, folder: Path, where: str) -> list[str]:
+    """Return directives in place of a chapter's figures, so that references to them from other pages stay whole."""
+    words = "not part of this build"
+    empty = "<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1'/>"
+    found = []
+    for name in dict.fromkeys(re.findall(r"""name=["'](fig-[\w-]+)["']""", source)):
+        figure = {"name": name, "caption": f"{words.capitalize()}.", "alt": words, "dark": empty, "csv": words}
+        found.append(_directive({"image/svg+xml": empty, MIME: figure}, folder, where))
+    return found
 
 
 def _directive(data: dict[str, Any], folder: Path, where: str) -> str:

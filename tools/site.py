@@ -14,7 +14,7 @@ from tools.check import problems
 from tools.notebook import read
 
 WARNING = re.compile(
-    r"^(?:(?P<file>/\S+?)(?::(?P<line>\d+))?: )?(?:WARNING|ERROR|CRITICAL): (?P<message>.+)$", re.MULTILINE
+    r"^(?:(?P<file>/\S+?)(?::(?P<line>\d*))?: )?(?:WARNING|ERROR|CRITICAL): (?P<message>.+)$", re.MULTILINE
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LINES_A_CELL = 10_000

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+from pathlib import Path
 
 from tools import claims, pages
 from tools.book import Book, Chapter, Settings, replacing
-from tools.figures import figure_cells
+from tools.figures import figure_cells, stand_ins
 from tools.notebook import Cell, Notebook, has_tag, markdown, place, read_source, write
 
 SOURCES = ("*.py", "*.ipynb", "__pycache__", ".ipynb_checkpoints")
@@ -27,8 +28,9 @@ def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str],
     for chapter, notebook in made.items():
         write(page(book, chapter, notebook), book.stage / f"{chapter.page}.ipynb")
     for chapter, reason in absent.items():
+        figures = stand_ins(chapter.source.read_text(), _figures(book, chapter), chapter.page)
         text = pages.placeholder(pages.title(read_source(chapter)), chapter, reason)
-        _write(book, chapter.page, text)
+        _write(book, chapter.page, "\n\n".join([text, *figures]))
     titles = {chapter.page: pages.title(notebook) for chapter, notebook in made.items()}
     notebooks = {chapter.page: notebook for chapter, notebook in made.items()}
     reasons = {chapter.page: reason for chapter, reason in absent.items()}
@@ -42,11 +44,10 @@ def page(book: Book, chapter: Chapter, notebook: Notebook) -> Notebook:
     """Return a chapter's notebook as the site shows it; its figures become files on the stage."""
     shown = copy.deepcopy(notebook)
     claims.show_numbers(shown, notebook.metadata["provenance"]["inputs"]["seeds"])
-    figures = (book.stage / chapter.page).parent / "figures"
     cells: list[Cell] = []
     for index, cell in enumerate(shown.cells):
         where = place(chapter, notebook, index)
-        added = figure_cells(cell, figures, where) if cell.cell_type == "code" else []
+        added = figure_cells(cell, _figures(book, chapter), where) if cell.cell_type == "code" else []
         for part in (_folded(cell), *added):
             part.metadata["place"] = where  # Sphinx's warnings are traced back by it
             cells.append(part)
@@ -54,6 +55,10 @@ def page(book: Book, chapter: Chapter, notebook: Notebook) -> Notebook:
     cells.append(markdown(pages.provenance(notebook)))
     shown.cells = cells
     return shown
+
+
+def _figures(book: Book, chapter: Chapter) -> Path:
+    return (book.stage / chapter.page).parent / "figures"
 
 
 def _folded(cell: Cell) -> Cell:
