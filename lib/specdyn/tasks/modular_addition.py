@@ -201,7 +201,7 @@ _PAPER = ModularAddition(
 )  # fmt: skip
 _LAPTOP = replace(
     _PAPER, modulus=53, width=64, hidden=256, train_fraction=0.4, learning_rate=1e-2, init_scale=0.5,
-    steps=2_000, every=20,
+    steps=2_500, every=25,
 )  # fmt: skip
 _TIERS = {
     "smoke": replace(_LAPTOP, modulus=11, width=16, hidden=32, steps=60, every=5),
