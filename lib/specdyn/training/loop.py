@@ -56,6 +56,11 @@ class Run:
     seed: int
 
     @property
+    def finished(self) -> bool:
+        """Whether the run is complete; the marker is the last file to be written."""
+        return (self.folder / "finished").exists()
+
+    @property
     def recording(self) -> Recording:
         """Spectra and metrics over time."""
         return Recording.load(self.folder / "recording.npz")
@@ -118,12 +123,13 @@ def train(
     description = _description(task, int(seed), sorted(set(keep)), start, constraint, where, threads)
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
     run = Run(runs_folder() / f"{task.name}-{seed}-{digest}", task, int(seed))
-    with FileLock(writable(run.folder) / "lock"):
-        if not (run.folder / "finished").exists():
-            with cpu_threads(threads):
-                _Session(run, description, start, constraint, where).complete(
-                    set(keep) | {task.steps}, save_seconds, progress
-                )
+    if not run.finished:
+        with FileLock(writable(run.folder) / "lock"):
+            if not run.finished:  # another process may just have made it
+                with cpu_threads(threads):
+                    _Session(run, description, start, constraint, where).complete(
+                        set(keep) | {task.steps}, save_seconds, progress
+                    )
     if run.diverged_at is not None:
         raise DivergedError(run)
     return run
