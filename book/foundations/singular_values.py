@@ -965,7 +965,7 @@ def most_ordered(model):
 
 
 digits = load_digits()
-trained = MLPClassifier((64, 64), alpha=1.0, tol=1e-3, n_iter_no_change=3, random_state=seeds[0])
+trained = MLPClassifier((64, 64), alpha=1.0, batch_size=600, learning_rate_init=0.01, tol=1e-2, random_state=seeds[0])
 trained.fit(digits.data / 16, digits.target)
 mine = nn.Sequential(*[nn.Linear(*weight.shape, bias=False) for weight in trained.coefs_])
 for layer, weight in zip(mine, trained.coefs_, strict=True):
