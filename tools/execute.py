@@ -23,9 +23,8 @@ from tools import provenance
 from tools.book import BuildError, Chapter, Settings
 from tools.notebook import Notebook, has_tag, headings, place, read_source
 
-
-WEIGH_EVERY = 2.0
-"""Seconds between two looks at the memory: each halts every watched process for some 30 ms."""
+WEIGHING = 0.01
+"""Looking at the memory halts what is looked at, for some 30 ms: it may take this share of the time."""
 
 
 class Watch:
@@ -63,11 +62,11 @@ class Watch:
         self._bar.close()
 
     def _look(self) -> None:
-        weighed = 0.0
+        weigh_again = 0.0
         while not self._done.wait(0.25):
-            if time.monotonic() - weighed >= WEIGH_EVERY:
+            if (began := time.monotonic()) >= weigh_again:
                 self.peak_memory = max(self.peak_memory, resident_memory())
-                weighed = time.monotonic()
+                weigh_again = began + (time.monotonic() - began) / WEIGHING
             finished = sum(cell.metadata.papermill.status == "completed" for cell in self._notebook.cells)
             self._bar.set_postfix_str(self.now(min(finished, len(self._headings) - 1)), refresh=False)
             self._bar.update(finished - self._bar.n)
