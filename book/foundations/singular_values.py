@@ -111,7 +111,7 @@ modes_of = levels(s)
 sd.show.against_theory(
     pd.concat([learned["decoupled start"], learned["small random start"]]),
     name="fig-learning-curves",
-    caption="A two-layer linear network learns a family tree by gradient descent, three seeds. Each colour is one singular value "
+    caption="A two-layer linear network learns a family tree by gradient descent, a line a seed. Each colour is one singular value "
     "of the tree; the line shows how strongly the network has learned what belongs to it. Grey: the closed form.",
     ylabel="strength of the mode",
     x="time",
@@ -142,7 +142,8 @@ sd.show.against_theory(
 # $k$ is closer to $W$ {cite}`eckart1936approximation`.
 
 # %%
-photo = load_sample_image("china.jpg").mean(axis=2)[::2, ::2] / 255  # every second pixel, as grey values from 0 to 1
+photo = load_sample_image("china.jpg").mean(axis=2) / 255  # grey values from 0 to 1
+photo = photo[::2, ::2]  # every second pixel is enough
 svd = sd.decompose(torch.from_numpy(photo))
 kept = [1, 5, 20, 60]
 truncated = {k: sd.truncate(svd, k).numpy().clip(0, 1) for k in kept}
@@ -166,16 +167,19 @@ sd.show.images(
 # share of a picture is in its first $k$ components. But does a fast fall of the spectrum say anything? Compare with a control:
 # the same grey values, shuffled. Same numbers, same norm, no picture.
 
+
 # %%
-shuffled = {seed: np.random.default_rng(seed).permutation(photo.ravel()).reshape(photo.shape) for seed in seeds}
-of_photo = sd.effective_rank(svd.S.numpy())
-of_shuffled = [float(sd.effective_rank(sd.singular_values(torch.from_numpy(image)))) for image in shuffled.values()]
+def shuffle(seed):
+    return np.random.default_rng(seed).permutation(photo.ravel()).reshape(photo.shape)
+
+
+of_noise = [sd.singular_values(torch.from_numpy(shuffle(seed))) for seed in seeds]
 
 # %% tags=["hide-input"]
 sd.show.spectra(
     {
         "photograph": [svd.S.numpy()],
-        "shuffled": [sd.singular_values(torch.from_numpy(image)).numpy() for image in shuffled.values()],
+        "shuffled": [spectrum.numpy() for spectrum in of_noise],
     },
     name="fig-photo-spectrum",
     caption="Singular values of the photograph and of its shuffled pixels (a line a seed), on a logarithmic axis. Both have one "
@@ -194,10 +198,14 @@ sd.show.spectra(
 #
 # It is 1 if all singular values are equal, $1/R$ if there is only one, and it does not change when $W$ is multiplied by a number.
 
+# %%
+of_photo = float(sd.effective_rank(svd.S))
+of_shuffled = [float(sd.effective_rank(spectrum)) for spectrum in of_noise]
+
 # %% tags=["remove-input"]
 Markdown(
-    f"The photograph has effective rank **{of_photo:.2f}**: in effect {of_photo * len(svd.S):.0f} of its {len(svd.S)} directions. "
-    f"Its shuffled pixels have **{min(of_shuffled):.2f} to {max(of_shuffled):.2f}**."
+    f"The photograph has effective rank **{of_photo:.3f}**: in effect {of_photo * len(svd.S):.0f} of its {len(svd.S)} directions. "
+    f"Its shuffled pixels have **{min(of_shuffled):.3f} to {max(of_shuffled):.3f}**."
 )
 
 # %% [markdown]
@@ -215,7 +223,9 @@ layers = OrderedDict(
     mean=torch.full((8, 8), 1 / 8),
     pairs=torch.eye(4).repeat_interleave(2, dim=1),
 )
-network = nn.Sequential(OrderedDict((name, nn.Linear(8, len(W), bias=False)) for name, W in layers.items()))
+network = nn.Sequential(
+    OrderedDict((name, nn.Linear(8, len(W), bias=False)) for name, W in layers.items()),
+)
 for name, W in layers.items():
     network.get_submodule(name).weight.data = W
 sd.describe(network)
@@ -254,14 +264,21 @@ sd.show.images(
 
 # %%
 waves = np.sort((1 + np.cos(2 * np.pi * np.arange(8) / 8)) / 2)[::-1]
-predicted = {"shift": np.ones(8), "blur": waves, "mean": np.eye(8)[0], "pairs": np.full(4, 2**0.5)}
-snapshot = sd.measure(network)  # every matrix decomposed once; all else is read off it
+predicted = {
+    "shift": np.ones(8),
+    "blur": waves,
+    "mean": np.eye(8)[0],
+    "pairs": np.full(4, 2**0.5),
+}
+snapshot = sd.measure(network)  # every matrix decomposed once
+measured = {name: snapshot[f"{name}.weight"] for name in predicted}  # all else is read off it
+
 pd.DataFrame(
     {
-        "largest error of a singular value": np.abs(snapshot[f"{name}.weight"].singular_values - x).max(),
+        "largest error of a singular value": np.abs(measured[name].singular_values - x).max(),
         "effective rank predicted": sd.effective_rank(x),
-        "effective rank measured": snapshot[f"{name}.weight"].effective_rank,
-        "stable rank": snapshot[f"{name}.weight"].stable_rank,
+        "effective rank measured": measured[name].effective_rank,
+        "stable rank": measured[name].stable_rank,
     }
     for name, x in predicted.items()
 ).set_axis(list(predicted)).round(6)
@@ -273,7 +290,7 @@ pd.DataFrame(
 # {term}`alignment` compares what is written with what is read, $|\langle u_j, v'_j \rangle|$, for each $j$:
 
 # %%
-blur, mean, pairs = (snapshot[f"{name}.weight"].svd for name in ("blur", "mean", "pairs"))
+blur, mean, pairs = (measured[name].svd for name in ("blur", "mean", "pairs"))
 {
     "blur, then mean": sd.alignment(blur, mean).numpy().round(3),
     "mean, then pairs": sd.alignment(mean, pairs).numpy().round(3),
@@ -302,12 +319,14 @@ repeats = 400
 
 
 def random_scores(seed):
-    """Mean alignment and agreement of random matrices, with the standard errors of these means."""
+    """Alignment and agreement of random matrices: (mean, standard error) each."""
     draw = torch.Generator().manual_seed(seed)
-    first, other = (sd.decompose(torch.randn(repeats, 16, 8, generator=draw)) for _ in range(2))
+    first = sd.decompose(torch.randn(repeats, 16, 8, generator=draw))
+    other = sd.decompose(torch.randn(repeats, 16, 8, generator=draw))
     second = sd.decompose(torch.randn(repeats, 15, 16, generator=draw))
-    scores = [sd.alignment(first, second).mean(-1), sd.agreement(first, other).mean(-1)]
-    return [(float(x.mean()), float(x.std()) / repeats**0.5) for x in scores]
+    scores = [sd.alignment(first, second), sd.agreement(first, other)]
+    each = [x.mean(-1) for x in scores]  # one number a matrix
+    return [(float(x.mean()), float(x.std()) / repeats**0.5) for x in each]
 
 
 by_chance = [sd.alignment_chance(16), sd.agreement_chance(16, 8)]
@@ -435,14 +454,18 @@ R = len(s)
 
 def directions(recording):
     """exp(H): how many directions the product of both layers uses."""
-    spectrum = np.column_stack([recording.metrics[f"product_{k}"] for k in range(1, R + 1)])
-    return sd.effective_rank(spectrum) * R
+    spectrum = [recording.metrics[f"product_{k}"] for k in range(1, R + 1)]
+    return sd.effective_rank(np.column_stack(spectrum)) * R
 
 
-staged = ["decoupled start", "small random start"]
+def recordings(*names):
+    return {name: [run.recording for run in runs.sel(task=name)] for name in names}
+
+
+# %% tags=["hide-input"]
 sd.show.curves(
     sd.show.over_steps(
-        {name: [run.recording for run in runs.sel(task=name)] for name in staged},
+        recordings("decoupled start", "small random start"),
         {"product of both layers": directions},
     ),
     ylabel="directions in use, exp(H)",
@@ -455,7 +478,7 @@ sd.show.curves(
 
 # %% [markdown]
 # This fall and rise is worth remembering. *Low rank* need not mean that something was thrown away: here it means that the rest has not
-# been learned yet. And effective rank, being blind to size, sees a fall before the error does.
+# been learned yet. And effective rank is blind to size: it falls while the product as a whole is still small.
 #
 # ### The layers find each other
 #
@@ -467,12 +490,14 @@ sd.show.curves(
 
 # %%
 def first_two(recording):
-    return recording.alignments["first.weight", "second.weight"][:, :2].mean(axis=1)
+    diagonal = recording.alignments["first.weight", "second.weight"]
+    return diagonal[:, :2].mean(axis=1)
 
 
+# %% tags=["hide-input"]
 sd.show.curves(
     sd.show.over_steps(
-        {name: [run.recording for run in runs.sel(task=name)] for name in ("small random start", "large random start")},
+        recordings("small random start", "large random start"),
         {"alignment": first_two},
     ),
     ylabel="alignment",
@@ -491,16 +516,21 @@ sd.show.curves(
 finals = {run.seed: run.model() for run in runs.sel(task="small random start")}
 products = {seed: sd.decompose(model.product) for seed, model in finals.items()}
 firsts = {seed: sd.measure(model)["first.weight"].svd for seed, model in finals.items()}
-neighbours = list(zip(seeds, seeds[1:] + seeds[:1], strict=True))  # each seed with the next one
-agreements = pd.DataFrame(
-    {
+
+
+def compare(a, b):
+    """Scores of the first two components, which share their singular value with no other."""
+    read = (firsts[a].Vh * firsts[b].Vh).sum(-1).abs()
+    return {
         "seeds": f"{a} and {b}",
-        "agreement of the products": float(sd.top_score(sd.agreement(products[a], products[b]), k=2)),
-        "agreement of the first layers": float(sd.top_score(sd.agreement(firsts[a], firsts[b]), k=2)),
-        "of their input directions alone": float((firsts[a].Vh * firsts[b].Vh).sum(-1)[:2].abs().mean()),
+        "agreement of the products": sd.top_score(sd.agreement(products[a], products[b]), k=2).item(),
+        "agreement of the first layers": sd.top_score(sd.agreement(firsts[a], firsts[b]), k=2).item(),
+        "of what these read": read[:2].mean().item(),
     }
-    for a, b in neighbours
-)
+
+
+each_with_the_next = zip(seeds, seeds[1:] + seeds[:1], strict=True)
+agreements = pd.DataFrame(compare(a, b) for a, b in each_with_the_next)
 agreements.round(3)
 
 # %% [markdown]
@@ -518,16 +548,18 @@ agreements.round(3)
 
 # %%
 def half_times(name, column="measured"):
-    """When the modes of each singular value are half learned, the largest first: an array (seeds, levels)."""
-    table = []
-    for _, run in learned[name].groupby("seed", sort=False):
-        lines = [line for _, line in run.groupby("series", sort=False)]
-        table.append([np.interp(0.5, np.maximum.accumulate(x[column] / x["final"]), x["time"]) for x in lines])
-    return np.array(table)
+    """When each level is half learned, strongest first: an array (seeds, levels)."""
+
+    def half(curve):
+        share = np.maximum.accumulate(curve[column] / curve["final"])
+        return np.interp(0.5, share, curve["time"])
+
+    curves = learned[name].groupby(["seed", "series"], sort=False)
+    return np.array([half(curve) for _, curve in curves]).reshape(len(seeds), -1)
 
 
-as_it_is = half_times("small random start")  # broadest first
-turned_round = half_times("strengths turned round")[:, ::-1]  # the weakest first is, here too, the broadest
+as_it_is = half_times("small random start")  # the strongest level is the broadest
+turned_round = half_times("strengths turned round")[:, ::-1]  # here the weakest one is
 
 # %% tags=["hide-input"]
 branches = ["what all share"] + [f"{2**level} branches" for level in range(1, len(modes_of))]
@@ -587,7 +619,7 @@ sd.show.against_theory(
 # %%
 def table(model):
     snapshot = sd.measure(model)
-    first, second = (snapshot[name].svd for name in ("first.weight", "second.weight"))
+    first, second = snapshot["first.weight"].svd, snapshot["second.weight"].svd
     return (first.U.mT @ second.Vh.mT).abs()[:, :R].numpy()
 
 
@@ -937,11 +969,14 @@ check_half_time(half_time)
 
 
 # %%
+my_network = nn.Sequential(nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 10))  # put yours here
+
+
 def most_ordered(model):
     return min(sd.measure(model).values(), key=lambda matrix: matrix.effective_rank).name
 
 
-check_most_ordered(most_ordered, nn.Sequential(nn.Linear(30, 30), nn.ReLU(), nn.Linear(30, 10)))
+check_most_ordered(most_ordered, my_network)
 
 # %% [markdown]
 # ```{hint}
@@ -960,18 +995,18 @@ check_most_ordered(most_ordered, nn.Sequential(nn.Linear(30, 30), nn.ReLU(), nn.
 # %%
 def most_ordered(model):
     snapshot = sd.measure(model)
-    ratio = {name: matrix.effective_rank / random_rank(matrix.shape) for name, matrix in snapshot.items()}
+    ratio = {name: m.effective_rank / random_rank(m.shape) for name, m in snapshot.items()}
     return min(ratio, key=lambda name: ratio[name])
 
 
 digits = load_digits()
 trained = MLPClassifier((64, 64), alpha=1.0, batch_size=600, learning_rate_init=0.01, tol=1e-2, random_state=seeds[0])
 trained.fit(digits.data / 16, digits.target)
-mine = nn.Sequential(*[nn.Linear(*weight.shape, bias=False) for weight in trained.coefs_])
-for layer, weight in zip(mine, trained.coefs_, strict=True):
+my_network = nn.Sequential(*[nn.Linear(*weight.shape, bias=False) for weight in trained.coefs_])
+for layer, weight in zip(my_network, trained.coefs_, strict=True):
     layer.weight.data = torch.from_numpy(weight.T).float()
 
-check_most_ordered(most_ordered, mine)
+check_most_ordered(most_ordered, my_network)
 
 # %% [markdown]
 # ```{solution-end}

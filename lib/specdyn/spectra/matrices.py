@@ -224,7 +224,7 @@ class Description:
         head, *body = [[escape(cell) for cell in row] for row in self.rows()]
         lines = ["<tr><td>" + "</td><td>".join(row) + "</td></tr>" for row in body]
         return (
-            "<table><thead><tr><th>" + "</th><th>".join(head) + "</th></tr></thead>"
+            '<table class="dataframe"><thead><tr><th>' + "</th><th>".join(head) + "</th></tr></thead>"
             "<tbody>" + "".join(lines) + "</tbody></table>"
         )
 
