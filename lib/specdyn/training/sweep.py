@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,7 +68,7 @@ def sweep(
     *,
     seed: Iterable[int],
     start: Mapping[int, Checkpoint] | None = None,
-    keep: Iterable[int] = (),
+    keep: Collection[int] = (),
     constraint: Constraint | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -78,22 +78,31 @@ def sweep(
 
     ``tasks``: one task, or several by name, which is then their label ``task``. ``axes``: fields of the
     task, such as ``weight_decay=[0.0, 1.0]``. ``start``: for each seed a checkpoint to branch from.
-    ``workers``: processes at a time, by default one a core, each with one thread. Diverged runs stay in
-    the table. Runs that exist are not repeated.
+    ``keep``: steps whose checkpoints stay, in the runs that are long enough. ``workers``: processes at a
+    time, by default one a core, each with one thread. Diverged runs stay in the table. Runs that exist are
+    not repeated.
 
     Raises ``ValueError`` where there are no seeds or an axis is empty, ``TypeError`` for a seed that is no
     integer or an axis the task does not have.
     """
     named = tasks if isinstance(tasks, Mapping) else {"": tasks}
-    seeds = list(seed)
-    if not seeds or not named or any(not list(values) for values in axes.values()):
+    seeds, values_of = list(seed), {axis: list(values) for axis, values in axes.items()}
+    if not seeds or not named or not all(values_of.values()):
         raise ValueError("a sweep needs at least one task, one seed and one value an axis: seed=[10, 11, 12]")
     labels, jobs = [], []
-    for (name, task), s, *values in itertools.product(named.items(), seeds, *axes.values()):
+    for (name, task), s, *values in itertools.product(named.items(), seeds, *values_of.values()):
         changes = dict(zip(axes, values, strict=True))
         labels.append({**({"task": name} if name else {}), **changes, "seed": s})
-        begin = start[s] if start else None
-        jobs.append(dict(task=replace(task, **changes), seed=s, start=begin, keep=list(keep), constraint=constraint))
+        changed = replace(task, **changes)
+        jobs.append(
+            {
+                "task": changed,
+                "seed": s,
+                "start": start[s] if start else None,
+                "keep": [step for step in keep if step <= changed.steps],
+                "constraint": constraint,
+            }
+        )
     where = resolve_device(device)
     limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
     return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
