@@ -35,6 +35,10 @@ class SVD(NamedTuple):
     Shapes are ``U (..., m, r)``, ``S (..., r)`` in descending order and ``Vh (..., r, n)`` with
     ``r = min(m, n)``. ``U`` and ``Vh`` are always orthonormal: where singular values vanish, their
     vectors are some completion of the basis, and ``defined`` says which ones mean something.
+
+    >>> U, S, Vh = decompose(torch.ones(3, 2))
+    >>> U.shape, S.shape, Vh.shape
+    (torch.Size([3, 2]), torch.Size([2]), torch.Size([2, 2]))
     """
 
     U: Tensor

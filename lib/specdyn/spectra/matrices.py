@@ -10,7 +10,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a module's own parameter, seen as a 2-D view; ``label`` tells heads apart."""
+    """A piece of a module's own parameter, seen as a 2-D view; ``label`` tells heads apart.
+
+    >>> layer = nn.Linear(3, 2)
+    >>> Part("weight", "Linear", layer.weight).view.shape
+    torch.Size([2, 3])
+    """
 
     parameter: str
     kind: str
@@ -24,6 +29,9 @@ class Matrix:
 
     ``name`` is the parameter's name in the model, with the head in brackets where it is one;
     ``view`` shares memory with the parameter.
+
+    >>> [matrix.name for matrix in matrices(nn.MultiheadAttention(4, 2), by_head=True)][-2:]
+    ['out_proj.weight[o0]', 'out_proj.weight[o1]']
     """
 
     name: str
@@ -43,7 +51,11 @@ class Matrix:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A parameter that is not measured, and why."""
+    """A parameter that is not measured, and why.
+
+    >>> describe(nn.Linear(3, 2)).left_out[0].reason
+    'a vector, not a matrix'
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -195,6 +207,10 @@ class Description:
     """Every parameter of a model: measured as which matrix, or left out and why.
 
     Prints as a table; ``matrices`` and ``left_out`` hold the rows.
+
+    >>> description = describe(nn.Linear(3, 2))
+    >>> len(description.matrices), len(description.left_out)
+    (1, 1)
     """
 
     matrices: tuple[Matrix, ...]
