@@ -89,7 +89,8 @@ class LinearNetwork:
         if not self.reverse:
             return tree
         U, S, Vh = torch.linalg.svd(tree.double(), full_matrices=False)
-        return (U * (S[0] * S[-1] / S) @ Vh).float()
+        turned: Tensor = U * (S[0] * S[-1] / S) @ Vh
+        return turned.float()
 
     @property
     def modes(self) -> tuple[Tensor, Tensor, Tensor]:
