@@ -201,6 +201,9 @@ def test_a_snapshot_reads_everything_off_one_decomposition(block: Block) -> None
     assert values["up.weight"].singular_values == pytest.approx(snapshot["up.weight"].singular_values)
     with pytest.raises(ValueError, match=r"up.weight was measured without vectors"):
         _ = values["up.weight"].svd
+    some = measure(block, vectors={"up.weight"})
+    assert torch.equal(some["up.weight"].svd.U, snapshot["up.weight"].svd.U)
+    assert [name for name in some if some[name].vectors is not None] == ["up.weight"]
 
 
 def test_a_snapshot_does_not_follow_the_weights(block: Block) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -81,7 +82,7 @@ class Recorder:
         )
 
     def _take(self, step: int) -> None:
-        snapshot = spectra.measure(self.model)
+        snapshot = spectra.measure(self.model, vectors=frozenset(itertools.chain(*self.pairs)))
         self._shapes = {name: spectrum.shape for name, spectrum in snapshot.items()}
         self._singular_values[step] = {
             name: np.asarray(spectrum.singular_values, dtype=np.float32) for name, spectrum in snapshot.items()
