@@ -45,8 +45,8 @@ def test_alignment_is_that_of_the_vectors_and_its_chance_that_of_the_shared_dime
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
     recording = sd.Recorder(model, steps=[0], pairs=[("0.weight", "1.weight")]).finish()
-    u = torch.linalg.svd(model[0].weight.double())[0]
-    vh = torch.linalg.svd(model[1].weight.double())[2]
+    u = torch.linalg.svd(model[0].weight.detach().double())[0]
+    vh = torch.linalg.svd(model[1].weight.detach().double())[2]
     expected = [abs(float(u[:, j] @ vh[j])) for j in range(4)]
     np.testing.assert_allclose(recording.alignments["0.weight", "1.weight"][0], expected, rtol=1e-5)
     np.testing.assert_allclose(recording.alignment("0.weight", "1.weight"), [np.mean(expected)], rtol=1e-5)
@@ -122,6 +122,15 @@ def test_recorder_names_the_parameter_that_is_not_finite() -> None:
     with pytest.raises(ValueError, match="weight: 1 of 6 entries is NaN"):
         recorder(1)
     assert recorder.finish().steps.tolist() == [0]
+
+
+def test_recorder_takes_a_loss_as_it_comes_out_of_the_model() -> None:
+    model = nn.Linear(3, 2)
+    recorder = sd.Recorder(model, steps=[0])
+    recorder(0, loss=model(torch.ones(3)).square().sum(), accuracy=np.float32(0.5))
+    metrics = recorder.finish().metrics
+    assert metrics["loss"][0] == pytest.approx(model(torch.ones(3)).square().sum().item())
+    assert metrics["accuracy"].tolist() == [0.5]
 
 
 def test_recorder_leaves_the_model_alone() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from specdyn import spectra
 from specdyn.training.recording import Array, Pair, Recording
@@ -63,7 +63,7 @@ class Recorder:
             return
         if step not in self._singular_values:
             self._take(step)
-        self._metrics.setdefault(step, {}).update({name: float(value) for name, value in metrics.items()})
+        self._metrics.setdefault(step, {}).update({name: _number(value) for name, value in metrics.items()})
 
     def finish(self, provenance: Mapping[str, Any] | None = None) -> Recording:
         """Return what was recorded so far; the recorder can go on afterwards."""
@@ -98,3 +98,8 @@ class Recorder:
             self._singular_values[step] = {k: v[i] for k, v in recording.singular_values.items()}
             self._alignments[step] = {k: v[i] for k, v in recording.alignments.items()}
             self._metrics[step] = {k: float(v[i]) for k, v in recording.metrics.items()}
+
+
+def _number(value: Any) -> float:
+    """Return a scalar as it is used in a loop: a number, or a tensor that may still carry its gradient."""
+    return float(value.detach() if isinstance(value, Tensor) else value)

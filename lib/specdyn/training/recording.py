@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -120,8 +121,9 @@ class Recording:
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Recording:
         """Read a recording; raise ``ValueError`` naming the file where it is damaged or of another kind."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return cls.from_arrays({key: file[key] for key in file.files})
-        except (zipfile.BadZipFile, EOFError, KeyError, ValueError) as error:
-            raise ValueError(f"{path} is damaged or no recording ({error}): delete it and run again") from error
+        with Path(path).open("rb") as stream:
+            try:
+                with np.load(stream, allow_pickle=False) as file:
+                    return cls.from_arrays({key: file[key] for key in file.files})
+            except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
+                raise ValueError(f"{path} is damaged or no recording ({error}): delete it and run again") from error
