@@ -229,7 +229,8 @@ def grokking_settings(tier: str = "laptop") -> dict[str, ModularAddition]:
     {'no decay': 0.0, 'decay': 1.0, 'slingshot': 0.0, 'more data': 0.0}
     """
     base = modular_addition(tier)
-    more_data: dict[str, dict[str, Any]] = {"laptop": {"steps": 2_000, "every": 20}}  # whatever happens there happens early
+    # with more data, whatever happens happens early
+    more_data: dict[str, dict[str, Any]] = {"laptop": {"steps": 2_000, "every": 20}}
     slingshot: dict[str, dict[str, Any]] = {
         "laptop": {"learning_rate": 2e-2, "steps": 2_000, "every": 20},
         "gpu": {"modulus": 97, "steps": 50_000},
