@@ -99,7 +99,7 @@ def against_theory(data: pd.DataFrame, *, name: str, caption: str, ylabel: str, 
         axes.flat[0].set_ylabel(ylabel)
         handles = [Line2D([], [], color=color, label=label) for label, color in colors.items()]
         broad = Line2D([], [], color=theme.color("theory"), linewidth=4.5, alpha=0.35, label="closed form")
-        figure.legend(handles=[*handles, broad], loc="outside upper center", ncols=len(handles) + 1)
+        figure.legend(handles=[*handles, broad], loc="outside upper center", ncols=min(5, len(handles) + 1))
         return figure
 
     return Figure(draw, name, caption, alt, data)
