@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UsageError, BuildError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except KeyboardInterrupt:
+        print("stopped: finished chapters and runs are kept, and the next build goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -55,7 +58,8 @@ def make(book: Book, chapters: Sequence[Chapter], settings: Settings, *, force: 
             absent[chapter] = str(error).removeprefix(f"{chapter.page}: ")
             print(f"left out: {error}")
     stage(book, made, absent, settings)
-    site = build_site(book)
+    print("building the site", flush=True)
+    site = build_site(book, made)
     for chapter, notebook in made.items():
         measured = notebook.metadata["provenance"]["measured"]
         print(f"{chapter.name:<24} {measured['seconds']:>7.1f} s, executed {measured['date']}")

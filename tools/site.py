@@ -7,9 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
-from tools.book import Book, BuildError
+from tools.book import Book, BuildError, Chapter
 from tools.check import problems
 from tools.notebook import read
 
@@ -21,8 +22,11 @@ LINES_A_CELL = 10_000
 """MyST-NB counts a notebook's lines so: cell 6, line 4 is line 60004."""
 
 
-def build_site(book: Book) -> Path:
-    """Return the folder of the finished site; it takes the place of the last one only when nothing is wrong."""
+def build_site(book: Book, chapters: Iterable[Chapter]) -> Path:
+    """Return the folder of the finished site; it takes the place of the last one only when nothing is wrong.
+
+    What readers download are the chapters' notebooks as executed, not as staged for Sphinx.
+    """
     fresh, finished = book.build / "site", book.build / "html"
     shutil.rmtree(fresh, ignore_errors=True)
     command = ["-n", "-W", "--keep-going", "--path-output", str(fresh), str(book.stage)]
@@ -40,6 +44,8 @@ def build_site(book: Book) -> Path:
     html = fresh / "_build" / "html"
     if wrong := problems(html):
         raise BuildError("\n".join(wrong))
+    for chapter in chapters:
+        shutil.copy(chapter.notebook, html / "_sources" / f"{chapter.page}.ipynb")
     shutil.rmtree(finished, ignore_errors=True)
     html.rename(finished)
     shutil.rmtree(fresh)

@@ -29,6 +29,7 @@ def test_a_reference_keeps_words_only(chapter: Chapter) -> None:
         outputs = cell.get("outputs", [])
         assert not outputs or has_tag(cell, COMPARED)
         assert not any(output.get("metadata") for output in outputs)
+    assert str(ROOT) not in chapter.reference.read_text(), "a path of the machine it was made on"
     assert chapter.reference.stat().st_size < 200_000
 
 

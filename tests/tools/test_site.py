@@ -100,6 +100,12 @@ def test_equations_are_drawn_without_another_host(built: Path) -> None:
     assert not [source for source in scripts if "//" in source]
 
 
+def test_a_reader_downloads_the_notebook_as_it_was_executed(built: Path) -> None:
+    link = page(built, "part/small").select_one("a[href$='.ipynb']")["href"]
+    downloaded = (built / "_build" / "html" / "part" / link).resolve()
+    assert downloaded.read_bytes() == (built / "_build/notebooks/part/small.ipynb").read_bytes()
+
+
 def test_what_is_current_is_not_executed_again(small: Path) -> None:
     notebook = small / "_build/notebooks/part/small.ipynb"
     before = notebook.read_bytes()
@@ -137,7 +143,7 @@ def test_one_chapter_is_built_alone_and_the_others_say_why_they_are_missing(
 def test_a_notebook_survives_being_written_and_read(small: Path) -> None:
     path = small / "_build/notebooks/part/small.ipynb"
     write(read(path), path)
-    assert main(["book", "--tier", "smoke"]) == 0
+    assert current(Chapter(small, "part/small"), SMOKE)
 
 
 def test_the_environment_is_told_without_torch_too(tmp_path: Path) -> None:
