@@ -161,14 +161,14 @@ class LinearNetwork:
 
 
 _LAPTOP = LinearNetwork(
-    depth=3, hidden=16, reverse=False, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=2.5e-3,
-    steps=2_400, every=16,
+    depth=3, hidden=16, reverse=False, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=4e-3,
+    steps=1_500, every=15,
 )  # fmt: skip
 _TIERS = {
     "smoke": replace(_LAPTOP, learning_rate=1e-2, steps=600, every=8),
     "laptop": _LAPTOP,
-    "gpu": replace(_LAPTOP, depth=5, hidden=64),
-    "paper": replace(_LAPTOP, depth=7, hidden=256),
+    "gpu": replace(_LAPTOP, depth=5, hidden=64, learning_rate=1.5e-3, steps=4_000, every=40),
+    "paper": replace(_LAPTOP, depth=7, hidden=256, learning_rate=7.5e-4, steps=8_000, every=80),
 }
 
 
