@@ -534,11 +534,15 @@ each_with_the_next = zip(seeds, seeds[1:] + seeds[:1], strict=True)
 agreements = pd.DataFrame(compare(a, b) for a, b in each_with_the_next)
 agreements.round(3)
 
+# %% tags=["remove-input"]
+Markdown(
+    "The products agree. The first layers do not: they read the same input patterns, but write them in hidden directions of their own. Since "
+    "what they read agrees, chance for the two sides together is that of the hidden side alone, "
+    f"{sd.alignment_chance(task.hidden):.3f}. Any rotation of the hidden layer gives the same function. Keep this in mind when networks are "
+    "compared weight by weight, as in the chapters to come."
+)
+
 # %% [markdown]
-# The products agree. The first layers do not: they read the same input patterns, but write them in hidden directions of their own. Any
-# rotation of the hidden layer gives the same function. Keep this in mind when networks are compared weight by weight, as in the chapters to
-# come.
-#
 # ## An intervention: turn the strengths round
 #
 # The broad branches are learned first, says the theory, *because* their singular values are large. But they also differ in other ways:
@@ -692,9 +696,9 @@ sd.claim(
     tier=tier,
     task="linear network",
     measured={
-        "largest relative error of a time": late_by,
-        "time of the first": as_it_is[:, 0],
-        "of the last": as_it_is[:, -1],
+        "half time, largest relative error": late_by,
+        "half time, first mode": as_it_is[:, 0],
+        "half time, last mode": as_it_is[:, -1],
     },
 )
 
@@ -711,10 +715,10 @@ sd.claim(
     tier=tier,
     task="linear network",
     measured={
-        "at the start": [x[0] for x in used["small random start"]],
-        "fewest": [min(x) for x in used["small random start"]],
-        "at the end": [x[-1] for x in used["small random start"]],
-        "the tree's": whole,
+        "directions at the start": [x[0] for x in used["small random start"]],
+        "directions, fewest": [min(x) for x in used["small random start"]],
+        "directions at the end": [x[-1] for x in used["small random start"]],
+        "directions of the tree": whole,
     },
 )
 
@@ -736,7 +740,7 @@ sd.claim(
     holds=per_seed(lambda i: bool((np.diff(as_it_is[i]) > 0).all() and (np.diff(turned_round[i]) < 0).all())),
     tier=tier,
     task="linear network",
-    measured={"time of the broadest, turned round": turned_round[:, 0], "of the finest": turned_round[:, -1]},
+    measured={"half time, broadest": turned_round[:, 0], "half time, finest": turned_round[:, -1]},
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
@@ -751,7 +755,7 @@ sd.claim(
     tier=tier,
     task="linear network",
     measured={name: agreements[name] for name in ("agreement of the products", "agreement of the first layers")},
-    chance=sd.agreement_chance(task.hidden, len(tree[0])),
+    chance=sd.alignment_chance(task.hidden),
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
