@@ -48,7 +48,7 @@ class Watch:
             unit="cell",
             dynamic_ncols=True,
             mininterval=0.2 if terminal else 20,  # a log is not flooded
-            bar_format="{desc} {n_fmt}/{total_fmt} cells [{elapsed}]{postfix}",
+            bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} cells [{elapsed}]{postfix}",
         )
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
