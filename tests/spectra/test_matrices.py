@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from specdyn.spectra import Part, decompose, describe, matrices, measure, read_module
+from specdyn.spectra import Part, agreement, alignment, decompose, describe, matrices, measure, read_module
 
 
 class Block(nn.Module):
@@ -263,3 +263,25 @@ def test_decomposition_of_heads_works_as_a_batch(block: Block) -> None:
     stacked = decompose(torch.stack(heads))
     for i, head in enumerate(heads):
         assert torch.allclose(stacked.S[i], decompose(head).S)
+
+
+def test_a_whole_network_agrees_with_plain_numpy(block: Block) -> None:
+    torch.manual_seed(1)
+    other = Block()
+    stored = {name: p.detach().double().numpy() for name, p in block.named_parameters()}
+    elsewhere = {name: p.detach().double().numpy() for name, p in other.named_parameters()}
+    snapshot, second = measure(block), measure(other)
+    for name, spectrum in snapshot.items():
+        W, X = (w[name].T if name == "embedding.weight" else w[name] for w in (stored, elsewhere))
+        U, s, Vh = np.linalg.svd(W, full_matrices=False)
+        P, _, Qh = np.linalg.svd(X, full_matrices=False)
+        p = s / s.sum()
+        assert spectrum.effective_rank == pytest.approx(np.exp(-(p * np.log(p)).sum()) / len(s), rel=1e-6)
+        assert spectrum.frobenius_norm == pytest.approx(np.linalg.norm(W), rel=1e-9)
+        assert spectrum.stable_rank == pytest.approx(np.linalg.norm(W) ** 2 / np.linalg.norm(W, 2) ** 2)
+        ours = agreement(spectrum.svd, second[name].svd)
+        assert ours.numpy() == pytest.approx(np.abs((U * P).sum(0) * (Vh * Qh).sum(1)), abs=1e-6)
+    wrote = np.linalg.svd(stored["up.weight"], full_matrices=False)[0]
+    read = np.linalg.svd(stored["down.weight"], full_matrices=False)[2]
+    ours = alignment(snapshot["up.weight"].svd, snapshot["down.weight"].svd)
+    assert ours.numpy() == pytest.approx(np.abs((wrote * read.T).sum(0)), abs=1e-6)
