@@ -56,14 +56,16 @@ def _claim_outputs(notebook: Notebook) -> Iterator[tuple[int, Any]]:
                 yield index, output
 
 
+def measurements(claim: Claim) -> list[tuple[str, Any]]:
+    """Return the numbers behind a verdict by name, the chance level last where there is one."""
+    chance = [] if claim["chance"] is None else [("chance level", claim["chance"])]
+    return [*claim["measured"].items(), *chance]
+
+
 def _numbers_table(claim: Claim, seeds: list[int]) -> str:
-    rows = list(claim["measured"].items())
-    if claim["chance"] is not None:
-        rows.append(("chance level", claim["chance"]))
-    if not rows:
-        return ""
-    cells = "".join(
-        f"<tr><th scope='row'>{html.escape(name)}</th><td>{number(value)}</td></tr>" for name, value in rows
-    )
-    caption = f"measured; one number a seed is for seeds {', '.join(map(str, seeds))}"
-    return f"<table class='claim-numbers'><caption>{caption}</caption>{cells}</table>"
+    rows = [
+        f"<tr><th scope='row'>{html.escape(name)}</th><td>{number(value)}</td></tr>" for name, value in measurements(claim)
+    ]
+    several = "seed" if len(seeds) == 1 else "one number a seed: seeds"
+    caption = f"measured, {several} {', '.join(map(str, seeds))}"
+    return f"<table class='claim-numbers'><caption>{caption}</caption>{''.join(rows)}</table>" if rows else ""

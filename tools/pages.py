@@ -8,7 +8,7 @@ from collections import Counter
 from typing import Any
 
 from tools.book import Chapter, Settings
-from tools.claims import Claim, number
+from tools.claims import Claim, measurements, number
 from tools.notebook import Notebook
 
 
@@ -66,7 +66,7 @@ def claims_page(ledger: dict[str, list[Claim]], titles: dict[str, str]) -> str:
     ]
     for page, claims in ((page, claims) for page, claims in ledger.items() if claims):
         rows = [_claim_row(claim) for claim in claims]
-        table = _table("claim", "statement", "verdict", "measured", "chance", rows=rows)
+        table = _table("claim", "statement", "verdict", "measured", rows=rows)
         noun = "claim" if len(claims) == 1 else "claims"
         parts.append(f"## {titles[page]}\n\n{len(claims)} {noun}, tested in {{doc}}`/{page}`.\n\n{table}")
     if not any(ledger.values()):
@@ -120,12 +120,13 @@ def _row(*cells: Any) -> str:
 
 
 def _claim_row(claim: Claim) -> str:
-    measured = "<br>".join(f"{_text(name)}: {number(value)}" for name, value in claim["measured"].items())
+    name = f"**{_text(claim['id'])}**<br>{_text(claim['task'])}, {claim['tier']}"
     kind = claim["verdict"].replace(" ", "-")
     verdict = f'<span class="claim-verdict {kind}">{claim["verdict"]}</span>'
-    held = f"{sum(claim['holds'])} of {len(claim['holds'])} seeds"
-    name = f"**{_text(claim['id'])}**<br>{_text(claim['task'])}, {claim['tier']}"
-    return _row(name, _text(claim["statement"]), f"{verdict}<br>{held}", measured, number(claim["chance"]))
+    if claim["verdict"] != "not judged at this tier":
+        verdict += f"<br>in {sum(claim['holds'])} of {len(claim['holds'])} seeds"
+    numbers = [f"{_text(label)}: {number(value)}" for label, value in measurements(claim)]
+    return _row(name, _text(claim["statement"]), verdict, "<br>".join(numbers))
 
 
 def _text(words: str) -> str:

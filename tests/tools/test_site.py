@@ -56,7 +56,7 @@ def test_the_claims_page_links_to_the_chapter_and_keeps_the_statement_whole(buil
     cells = [cell.text for cell in soup.select("table tbody td")]
     assert cells[1] == "Lines fall | mostly"
     assert cells[2].startswith("holds")
-    assert cells[3] == "slope: -0.1235"
+    assert cells[3] == "slope: -0.1235chance level: 0.5"
 
 
 def test_the_status_page_names_every_chapter_with_its_cost_and_origin(built: Path) -> None:
