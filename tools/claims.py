@@ -63,9 +63,8 @@ def measurements(claim: Claim) -> list[tuple[str, Any]]:
 
 
 def _numbers_table(claim: Claim, seeds: list[int]) -> str:
-    rows = [
-        f"<tr><th scope='row'>{html.escape(name)}</th><td>{number(value)}</td></tr>" for name, value in measurements(claim)
-    ]
+    numbers = [(html.escape(name), number(value)) for name, value in measurements(claim)]
+    rows = [f"<tr><th scope='row'>{name}</th><td>{value}</td></tr>" for name, value in numbers]
     several = "seed" if len(seeds) == 1 else "one number a seed: seeds"
     caption = f"measured, {several} {', '.join(map(str, seeds))}"
     return f"<table class='claim-numbers'><caption>{caption}</caption>{''.join(rows)}</table>" if rows else ""
