@@ -324,11 +324,13 @@ Markdown(said)
 
 # %%
 scales = (1.0, 3.0, 5.0)
-held = {
-    scale: sd.sweep({"held": settings["no decay"]}, seed=seeds, constraint=HoldNorm(scale), device=device)
-    for scale in scales
-}
-held_recordings = {scale: [run.recording for run in held[scale]] for scale in scales}
+held = sd.sweep(
+    settings["no decay"],
+    constraint={f"norm times {scale:g}": HoldNorm(scale) for scale in scales},
+    seed=seeds,
+    device=device,
+)
+held_recordings = {scale: [run.recording for run in held.sel(constraint=f"norm times {scale:g}")] for scale in scales}
 sd.show.curves(
     sd.show.over_steps({f"norm times {scale:g}": held_recordings[scale] for scale in scales}, quantities),
     name="fig-grokking-norm-held",
@@ -385,16 +387,16 @@ moments = {
     "off after memorising": {seed: first_kept(run, "train_error", 0.01) for seed, run in grokked.items()},
     "off after generalising": {seed: first_kept(run, "validation_error", 0.05) for seed, run in grokked.items()},
 }
-branches = {
-    moment: sd.sweep(
-        {"off": settings["no decay"]},
-        seed=seeds,
-        start={seed: grokked[seed].checkpoint(step) for seed, step in steps.items()},
-        device=device,
-    )
-    for moment, steps in moments.items()
-}
-branch_recordings = {moment: [run.recording for run in branches[moment]] for moment in branches}
+branches = sd.sweep(
+    settings["no decay"],
+    start={
+        moment: {seed: grokked[seed].checkpoint(step) for seed, step in steps.items()}
+        for moment, steps in moments.items()
+    },
+    seed=seeds,
+    device=device,
+)
+branch_recordings = {moment: [run.recording for run in branches.sel(start=moment)] for moment in moments}
 sd.show.curves(
     sd.show.over_steps({"decay stays on": recordings["decay"], **branch_recordings}, quantities),
     name="fig-grokking-switched-off",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import specdyn as sd
+from specdyn.interventions import HoldNorm
 from specdyn.training.loop import DivergedError
 
 TASK = sd.tasks.modular_addition("smoke", steps=10)
@@ -61,6 +62,22 @@ def test_a_diverged_run_trained_alone_raises() -> None:
 def test_selecting_nothing_says_what_there_is(runs: sd.training.Runs) -> None:
     with pytest.raises(KeyError, match=r"no run has .*'seed': 99.*train_fraction"):
         runs.sel(seed=99)
+
+
+def test_starts_and_constraints_are_axes_like_any_other() -> None:
+    trunks = sd.sweep(TASK, seed=[1, 2], keep=[5, 99], device="cpu")
+    assert all(run.kept == [5, 10] for run in trunks)
+    starts = {"early": {run.seed: run.checkpoint(5) for run in trunks}}
+    held = {"one": HoldNorm(1.0), "two": HoldNorm(2.0)}
+    branches = sd.sweep(TASK, start=starts, constraint=held, seed=[1, 2], device="cpu")
+    assert branches.labels[0] == {"start": "early", "constraint": "one", "seed": 1}
+    for scale, name in ((1.0, "one"), (2.0, "two")):
+        for run in branches.sel(constraint=name):
+            norm = run.recording.frobenius_norm("linear1.weight")
+            assert run.recording.steps.tolist() == [5, 10]
+            assert norm[-1] == pytest.approx(scale * norm[0], rel=1e-5)
+    with pytest.raises(KeyError, match="3"):
+        sd.sweep(TASK, start=starts, seed=[3], device="cpu")
 
 
 @pytest.mark.parametrize("arguments", [{"seed": []}, {"seed": [1], "weight_decay": []}])

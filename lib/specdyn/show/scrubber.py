@@ -18,7 +18,7 @@ from specdyn.training import Recording
 class Scrubber:
     """Singular values of a recording at the step the slider stands at, beside its metrics over time.
 
-    ``metrics`` maps the words of the legend to names of metrics between 0 and 1; the mean effective rank is
+    ``metrics`` maps the words of the legend to names of up to three metrics between 0 and 1; the mean effective rank is
     always drawn. The page holds a thinned copy of the data, at most ``frames`` steps. Raises ``KeyError``
     for a metric the recording does not have.
     """
@@ -43,6 +43,10 @@ class Scrubber:
         named = {label: self.recording.metrics[metric] for label, metric in self.metrics.items()}
         return {**named, "mean effective rank": self.recording.effective_rank()}
 
+    def _hues(self) -> list[int]:
+        """Blue, orange and red for the metrics, the book's green for the rank."""
+        return [*(0, 1, 3)[: len(self.metrics)], 2]
+
     def _data(self) -> dict[str, Any]:
         """Return what the script draws, to three significant digits."""
         count = len(self.recording.steps)
@@ -65,7 +69,8 @@ class Scrubber:
             # "</" would end the script element it stands in
             data=json.dumps(self._data(), separators=(",", ":")).replace("</", "<\\/"),
             legend="".join(
-                f'<span class="key key-{i}">{html.escape(label)}</span>' for i, label in enumerate(self._lines())
+                f'<span class="key key-{hue}">{html.escape(label)}</span>'
+                for hue, label in zip(self._hues(), self._lines(), strict=True)
             ),
             options="".join(f"<option>{html.escape(matrix)}</option>" for matrix in self.recording.matrices),
         )
@@ -75,10 +80,10 @@ class Scrubber:
         steps = self.recording.steps
         x = 40 + 300 * (steps - steps[0]) / max(1, steps[-1] - steps[0])
         return "".join(
-            f'<polyline class="line line-{i}" points="'
+            f'<polyline class="line line-{hue}" points="'
             + " ".join(f"{a:.1f},{190 - 170 * min(1.0, b):.1f}" for a, b in zip(x, values, strict=True))
             + '"/>'
-            for i, values in enumerate(self._lines().values())
+            for hue, values in zip(self._hues(), self._lines().values(), strict=True)
         )
 
 

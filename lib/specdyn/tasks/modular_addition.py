@@ -232,7 +232,7 @@ def grokking_settings(tier: str = "laptop") -> dict[str, ModularAddition]:
     # with more data, whatever happens happens early
     more_data: dict[str, dict[str, Any]] = {"laptop": {"steps": 2_000, "every": 20}}
     slingshot: dict[str, dict[str, Any]] = {
-        "laptop": {"learning_rate": 2e-2, "steps": 2_000, "every": 20},
+        "laptop": {"modulus": 47, "learning_rate": 2e-2, "steps": 2_000, "every": 20},
         "gpu": {"modulus": 97, "steps": 50_000},
         "paper": {"modulus": 97, "steps": 100_000},
     }

@@ -67,42 +67,39 @@ def sweep(
     tasks: Task | Mapping[str, Task],
     *,
     seed: Iterable[int],
-    start: Mapping[int, Checkpoint] | None = None,
+    start: Mapping[str, Mapping[int, Checkpoint]] | None = None,
+    constraint: Mapping[str, Constraint] | None = None,
     keep: Collection[int] = (),
-    constraint: Constraint | None = None,
     device: str = "auto",
     workers: int | None = None,
     **axes: Iterable[Any],
 ) -> Runs:
-    """Train every task at every value of every axis with every seed, on all cores.
+    """Train every task from every start under every constraint at every value of every axis with every seed.
 
-    ``tasks``: one task, or several by name, which is then their label ``task``. ``axes``: fields of the
-    task, such as ``weight_decay=[0.0, 1.0]``. ``start``: for each seed a checkpoint to branch from.
-    ``keep``: steps whose checkpoints stay, in the runs that are long enough. ``workers``: processes at a
-    time, by default one a core, each with one thread. Diverged runs stay in the table. Runs that exist are
-    not repeated.
+    ``tasks``: one task, or several by name, which is then their label ``task``. ``start``: by name, for each
+    seed a checkpoint to branch from. ``constraint``: constraints by name. ``axes``: fields of the task, such
+    as ``weight_decay=[0.0, 1.0]``. ``keep``: steps whose checkpoints stay, in the runs that are long enough.
+    ``workers``: processes at a time, by default one a core, each with one thread. Diverged runs stay in the
+    table. Runs that exist are not repeated.
 
     Raises ``ValueError`` where there are no seeds or an axis is empty, ``TypeError`` for a seed that is no
-    integer or an axis the task does not have.
+    integer or an axis the task does not have, ``KeyError`` for a seed without a checkpoint to start from.
     """
-    named = tasks if isinstance(tasks, Mapping) else {"": tasks}
-    seeds, values_of = list(seed), {axis: list(values) for axis, values in axes.items()}
-    if not seeds or not named or not all(values_of.values()):
-        raise ValueError("a sweep needs at least one task, one seed and one value an axis: seed=[10, 11, 12]")
-    labels, jobs = [], []
-    for (name, task), s, *values in itertools.product(named.items(), seeds, *values_of.values()):
-        changes = dict(zip(axes, values, strict=True))
-        labels.append({**({"task": name} if name else {}), **changes, "seed": s})
-        changed = replace(task, **changes)
-        jobs.append(
-            {
-                "task": changed,
-                "seed": s,
-                "start": start[s] if start else None,
-                "keep": [step for step in keep if step <= changed.steps],
-                "constraint": constraint,
-            }
-        )
+    chosen: dict[str, Any] = {} if start is None else {"start": start}
+    chosen |= {} if constraint is None else {"constraint": constraint}
+    chosen |= {"task": tasks} if isinstance(tasks, Mapping) else {}
+    varied: dict[str, list[Any]] = {name: list(values) for name, values in {**chosen, **axes, "seed": seed}.items()}
+    if not all(varied.values()):
+        raise ValueError("a sweep needs at least one seed and one value an axis: seed=[10, 11, 12]")
+    labels = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+    jobs = []
+    for label in labels:
+        named = tasks[label["task"]] if isinstance(tasks, Mapping) else tasks
+        task = replace(named, **{axis: label[axis] for axis in axes})
+        job = {"task": task, "seed": label["seed"], "keep": [step for step in keep if step <= task.steps]}
+        job["start"] = start[label["start"]][label["seed"]] if start else None
+        job["constraint"] = constraint[label["constraint"]] if constraint else None
+        jobs.append(job)
     where = resolve_device(device)
     limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
     return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
