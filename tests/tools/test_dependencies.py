@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -54,3 +58,26 @@ def test_conda_installs_the_lock_on_the_same_pythons() -> None:
     pip = next(entry["pip"] for entry in CONDA if isinstance(entry, dict))
     assert "-r requirements.lock" in pip
     assert "pip" in CONDA
+
+
+def imported(folder: Path) -> set[str]:
+    """Top-level modules that a folder's files import and that are neither Python's nor ours."""
+    names: set[str] = set()
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"specdyn", "tools"}
+
+
+@pytest.mark.parametrize(("folder", "extras"), [("lib", []), ("book", []), ("tools", ["book"])])
+def test_everything_imported_is_declared(folder: str, extras: list[str]) -> None:
+    optional = PROJECT["optional-dependencies"]
+    texts = [*PROJECT["dependencies"], *(text for extra in extras for text in optional[extra])]
+    names = {canonicalize_name(Requirement(text).name) for text in texts}
+    providers = packages_distributions()
+    for module in imported(ROOT / folder):
+        found = {canonicalize_name(name) for name in providers.get(module, [])}
+        assert found & names, f"{folder}/ imports {module}, and no dependency in pyproject.toml brings it"
