@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tools.book import BuildError, Chapter, Settings
+from tools.book import BuildError, Chapter, Settings, UsageError
 from tools.notebook import Notebook, fingerprint
 
 PROBE = """
@@ -25,6 +25,8 @@ else:
     if facts["device"] == "auto":
         facts["device"] = "cuda" if torch.cuda.is_available() else "cpu"
     if facts["device"].startswith("cuda"):
+        if not torch.cuda.is_available():
+            sys.exit("CUDA was asked for and PyTorch finds none: choose the device cpu or auto")
         facts["device"] += f" ({torch.cuda.get_device_name(facts['device'])})"
 print(json.dumps(facts))
 """
@@ -46,18 +48,21 @@ def inputs(chapter: Chapter, settings: Settings) -> dict[str, Any]:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """Return what a chapter was executed on, as its own Python sees it."""
-    command = [sys.executable, "-c", PROBE, device]
-    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    facts: dict[str, Any] = json.loads(found)
+    """Return what a chapter is executed on, as its own Python sees it; raise where the device is not there."""
+    found = subprocess.run([sys.executable, "-c", PROBE, device], capture_output=True, text=True)
+    if found.returncode:
+        raise UsageError(found.stderr.strip())
+    facts: dict[str, Any] = json.loads(found.stdout)
     return facts
 
 
-def stamp(notebook: Notebook, chapter: Chapter, settings: Settings, measured: dict[str, Any]) -> None:
-    """Write into an executed notebook what it was made from and what it cost."""
+def stamp(
+    notebook: Notebook, chapter: Chapter, settings: Settings, machine: dict[str, Any], measured: dict[str, Any]
+) -> None:
+    """Write into an executed notebook what it was made from, where, and what it cost."""
     notebook.metadata["provenance"] = {
         "inputs": inputs(chapter, settings),
-        "environment": environment(settings.device),
+        "environment": machine,
         "measured": measured,
         "cells": fingerprint(notebook),
     }

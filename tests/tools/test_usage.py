@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from tools.__main__ import main
 
@@ -27,6 +28,14 @@ def test_a_wrong_question(small: Path, capsys: pytest.CaptureFixture[str], argum
     message = capsys.readouterr().err
     assert words in message
     assert message.count("\n") == 1
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
+def test_a_gpu_that_is_not_there(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["book", "--device", "cuda", "--chapter", "other"]) == 2
+    assert capsys.readouterr().err == (
+        "error: CUDA was asked for and PyTorch finds none: choose the device cpu or auto\n"
+    )
 
 
 def test_a_folder_that_cannot_be_written(
