@@ -8,13 +8,16 @@ RUN := .venv/bin/python
 .PHONY: help book test references clean
 
 help:
-	@echo 'make book                    install into .venv, run every chapter, build the site (minutes)'
+	@echo 'make book                    run every chapter at the laptop tier and build the site: on two cores'
+	@echo '                             about 6 minutes the first time, under one where nothing changed'
 	@echo 'make book TIER=smoke         the three-minute look; tiers: smoke, laptop, gpu, paper'
 	@echo 'make book CHAPTER=grokking   run one chapter and build the site from what is there'
-	@echo 'make test                    every check: ruff, mypy, tests, doctests, chapters at the smoke tier'
+	@echo 'make test                    every check: ruff, mypy, tests, doctests, chapters at the smoke tier;'
+	@echo '                             about 5 minutes'
 	@echo 'make references              run the chapters at the smoke tier again for tests/references'
 	@echo 'make clean                   remove the site and the executed notebooks; trained runs stay'
 	@echo
+	@echo 'The first of them installs into .venv (about 3 minutes); nothing after that needs a network.'
 	@echo 'Needs Python 3.11 to 3.13 (PYTHON=... names another than python3), make and pip.'
 	@echo 'The site: _build/html/index.html   notebooks: _build/notebooks   claims: _build/claims.json'
 

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from tools import provenance, references
 from tools.book import TIERS, Book, BuildError, Chapter, Settings, UsageError, replacing
 from tools.execute import execute
@@ -22,13 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     book = Book(Path.cwd())
     try:
         _check_writable(book)
-        chapters = book.chosen(options.chapter)
-        if options.command == "references":
-            for chapter in chapters:
-                references.renew(chapter)
-                print(chapter.reference.relative_to(book.root))
-        else:
-            make(book, chapters, _settings(options), force=options.force)
+        with FileLock(book.build / ".lock", timeout=0):
+            _obey(options, book)
+    except Timeout:
+        print("error: another build is at work in this folder: wait until it is done", file=sys.stderr)
+        return 2
     except (UsageError, BuildError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
@@ -36,6 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped: finished chapters and runs are kept, and the next build goes on from there", file=sys.stderr)
         return 130
     return 0
+
+
+def _obey(options: argparse.Namespace, book: Book) -> None:
+    chapters = book.chosen(options.chapter)
+    if options.command == "book":
+        make(book, chapters, _settings(options), force=options.force)
+        return
+    for chapter in chapters:
+        references.renew(chapter)
+        print(chapter.reference.relative_to(book.root))
 
 
 def make(book: Book, chapters: Sequence[Chapter], settings: Settings, *, force: bool = False) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tools.__main__ import main
 
@@ -47,6 +48,12 @@ def test_a_folder_that_cannot_be_written(
     monkeypatch.chdir(tmp_path)
     assert main(["book"]) == 2
     assert "_build cannot be written" in capsys.readouterr().err
+
+
+def test_two_builds_at_once(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FileLock(small / "_build" / ".lock"):
+        assert main(["book", "--tier", "smoke"]) == 2
+    assert capsys.readouterr().err == "error: another build is at work in this folder: wait until it is done\n"
 
 
 def test_a_folder_without_a_book(
