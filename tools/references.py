@@ -16,7 +16,8 @@ def renew(chapter: Chapter) -> None:
 
 def slim(notebook: Notebook) -> Notebook:
     """Return the notebook with the outputs of compared cells only, and nothing of the machine it ran on."""
-    for cell in notebook.cells:
+    for index, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{index}"  # random by nature, and then different in every version
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
         for output in cell.get("outputs", []):
             if "metadata" in output:
