@@ -115,7 +115,6 @@ def drawn_points(figure: Figure) -> set[tuple[float, float]]:
 
 def test_dots_and_scatter_draw_every_row_where_it_belongs() -> None:
     data = pd.DataFrame({"category": ["a", "b", "a"], "series": ["s", "s", "t"], "value": [1.0, -2.0, 3.0]})
-    data["faint"] = [True, False, False]
     figure = sd.show.dots(data, name="fig-d", caption="c", xlabel="lag", alt="words")
     assert drawn_points(figure) == {(1.0, 0.0), (-2.0, 1.0), (3.0, 0.0)}
     points = pd.DataFrame({"series": ["s", "t"], "norm": [1.0, 2.0], "rank": [0.5, 0.2]})

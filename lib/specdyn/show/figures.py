@@ -131,11 +131,8 @@ def singular_values(
     return Figure(draw, name, caption, "Singular values over training. " + "; ".join(words) + ".", data)
 
 
-def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, zero: bool = True) -> Figure:
-    """Return a row of dots for each category: ``data`` with columns category, series, value, faint.
-
-    Rows that are ``faint`` are drawn hollow.
-    """
+def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) -> Figure:
+    """Return a row of dots for each category: ``data`` with columns category, series, value."""
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         categories = list(data["category"].unique())
@@ -143,12 +140,8 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str, 
         colors = _colors(theme, list(data["series"].unique()))
         for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
             rows = part["category"].map(categories.index)
-            edge = colors[str(series)]
-            fill = ["none" if faint else edge for faint in part["faint"]]
-            ax.scatter(part["value"], rows, facecolors=fill, edgecolors=edge, s=46, marker=marker, zorder=3)
-            ax.scatter([], [], color=edge, label=str(series), s=46, marker=marker)
-        if zero:
-            ax.axvline(0, color=theme.foreground, linewidth=1)
+            ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=46, marker=marker, zorder=3)
+        ax.axvline(0, color=theme.foreground, linewidth=1)
         ax.set(yticks=range(len(categories)), yticklabels=categories, xlabel=xlabel)
         ax.invert_yaxis()
         figure.legend(loc="outside upper center", ncols=4)
