@@ -48,10 +48,10 @@ from specdyn.exercises.foundations import (
 
 settings = {
     "decoupled start": sd.tasks.linear_network(tier),
-    "small random start": sd.tasks.linear_network(tier, start="random"),
-    "large random start": sd.tasks.linear_network(tier, start="random", strength=1.0),
+    "small random start": sd.tasks.linear_network(tier, initial="random"),
+    "large random start": sd.tasks.linear_network(tier, initial="random", strength=1.0),
     "unbalanced start": sd.tasks.linear_network(tier, imbalance=32.0),
-    "strengths turned round": sd.tasks.linear_network(tier, start="random", reverse=True),
+    "strengths turned round": sd.tasks.linear_network(tier, initial="random", reverse=True),
 }
 runs = sd.sweep(settings, seed=seeds, keep=[0], device=device)
 task = settings["decoupled start"]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +76,15 @@ def test_many_steps_are_thinned_and_the_ends_stay(recording: sd.Recording) -> No
 def test_a_metric_that_was_not_recorded_is_named(recording: sd.Recording) -> None:
     with pytest.raises(KeyError, match="speed"):
         sd.show.Scrubber(recording, {"speed": "speed"}, name="slider", caption="c")._repr_mimebundle_()
+
+
+def test_a_metric_missing_at_a_step_is_null(recording: sd.Recording) -> None:
+    gap = np.where(recording.steps == 0, np.nan, recording.metrics["train_error"])
+    gappy = replace(recording, metrics={"train_error": gap})
+    scrubber = sd.show.Scrubber(gappy, {"error": "train_error"}, name="slider", caption="c")
+    soup = BeautifulSoup(scrubber._repr_mimebundle_()["text/html"], "html.parser")
+    assert json.loads(soup.find("script", type="application/json").string)["lines"]["error"][0] is None
+    assert "nan" not in soup.find("polyline")["points"]
 
 
 @pytest.fixture

@@ -58,7 +58,7 @@ def test_imbalance_changes_the_layers_and_not_the_function() -> None:
 
 
 def test_the_random_start_has_the_strength_asked_for() -> None:
-    task = linear_network("smoke", start="random", strength=0.05, hidden=256)
+    task = linear_network("smoke", initial="random", strength=0.05, hidden=256)
     entries = torch.stack([build(task, seed).product for seed in range(20)])
     assert float(entries.detach().std()) == pytest.approx(0.05, rel=0.05)
 
@@ -87,6 +87,6 @@ def test_the_layers_stay_balanced() -> None:
 
 def test_what_cannot_be_built_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown start 'zero'"):
-        build(linear_network("smoke", start="zero"), 0)
+        build(linear_network("smoke", initial="zero"), 0)
     with pytest.raises(ValueError, match="hidden=4 is too narrow to give 8 modes"):
         build(linear_network("smoke", hidden=4), 0)

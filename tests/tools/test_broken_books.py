@@ -68,7 +68,7 @@ def test_a_figure_that_lacks_something_else(small: Path, field: str) -> None:
 
 
 def test_an_image_that_is_no_figure(edit: Edit, capsys: pytest.CaptureFixture[str]) -> None:
-    edit(OTHER, SHOW, 'from IPython.display import SVG\n\nSVG("<svg xmlns=\'http://www.w3.org/2000/svg\'/>")')
+    edit(OTHER, SHOW, "from IPython.display import SVG\n\nSVG(\"<svg xmlns='http://www.w3.org/2000/svg'/>\")")
     message = fails(capsys, "--chapter", "other")
     assert message.startswith("part/other, cell 3 ('from IPython.display import SVG'): an image has no alternative")
 

@@ -1,7 +1,6 @@
 """Runs: repeated exactly, kept once, branched, resumed after any kill, and refused with a reason."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -122,38 +121,56 @@ def test_a_constraint_acts_after_every_update() -> None:
     assert run.folder != free.folder
 
 
-SCRIPT = """
+KILLED = """
 import sys, specdyn as sd
-task = sd.tasks.modular_addition("smoke", steps=400, every=20)
-sd.train(task, 0, keep=[200], device="cpu", save_seconds=0.0, progress=False)
+task = sd.tasks.modular_addition("smoke", steps=400, every=20, warmup=300, weight_decay=float(sys.argv[1]))
+branch = {
+    "start": sd.training.Checkpoint.load(sys.argv[2]),
+    "constraint": sd.interventions.HoldNorm(2.0),
+} if sys.argv[2] else {}
+sd.train(task, 0, keep=[200], device="cpu", save_seconds=0.0, progress=False, **branch)
 """
 
 
+def killed_until_finished(folder: Path, arguments: list[str], kills: int) -> None:
+    """Start a run again and again, killing it each time after it has gone on from where it was."""
+    moments = random.Random(0)
+    resume = folder / "resume.pt"
+    for _ in range(kills):
+        before = resume.stat().st_mtime_ns if resume.exists() else 0
+        process = subprocess.Popen([sys.executable, "-c", KILLED, *arguments])
+        while not (resume.exists() and resume.stat().st_mtime_ns > before):
+            assert process.poll() is None, "finished before it could be killed"
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0.0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not (folder / "finished").exists()
+    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=True)
+
+
+@pytest.mark.parametrize("branched", [False, True], ids=["a run", "a branch under a constraint"])
 def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    branched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = sd.tasks.modular_addition("smoke", steps=400, every=20)
-    undisturbed = train(task, keep=[200])
+    task = sd.tasks.modular_addition("smoke", steps=400, every=20, warmup=300)
+    options: dict[str, object] = {}
+    trunk = ""
+    if branched:
+        trunk = str(train(task, keep=[100]).folder / "checkpoint-100.pt")
+        options = {"start": sd.training.Checkpoint.load(trunk), "constraint": sd.interventions.HoldNorm(2.0)}
+    task = replace(task, weight_decay=0.5)
+    undisturbed = train(task, keep=[200], **options)
     monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "killed"))
     folder = tmp_path / "killed" / undisturbed.folder.name
-    moments = random.Random(0)
-    kills = 0
-    while not (folder / "finished").exists():
-        process = subprocess.Popen([sys.executable, "-c", SCRIPT], env=os.environ)
-        while process.poll() is None and not (folder / "resume.pt").exists():
-            time.sleep(0.01)  # killing the import of torch would test nothing
-        try:
-            process.wait(timeout=moments.uniform(0.0, 2.0) if kills < 3 else None)
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            kills += 1
-    assert kills > 0
-    resumed = train(task, keep=[200])
+    killed_until_finished(folder, ["0.5", trunk], kills=3)
+    resumed = train(task, keep=[200], **options)
+    assert resumed.folder == folder
     assert same(state(resumed), state(undisturbed))
     assert same(state(resumed, 200), state(undisturbed, 200))
     assert same_recording(resumed.recording, undisturbed.recording)
-    assert [path.name for path in folder.iterdir() if path.name.startswith("resume")] == []
+    whole = {"lock", "finished", "recording.npz", "checkpoint-200.pt", "checkpoint-400.pt"}
+    assert {path.name for path in folder.iterdir()} == whole
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,73 @@ def test_nan_in_the_loss_stops_with_the_step_and_keeps_the_last_good_snapshot() 
     assert np.isfinite(recording.singular_values["decoder.weight"]).all()
     with pytest.raises(DivergedError):  # and is not tried again
         train(task)
+
+
+@dataclass(frozen=True)
+class Infinite(sd.tasks.ModularAddition):
+    """Its loss is finite throughout, its tenth gradient is not."""
+
+    def batch(self, data: object, step: int, seed: int) -> tuple[object, int]:  # type: ignore[override]
+        return data, step
+
+    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:  # type: ignore[override]
+        data, step = batch
+        loss = super().loss(model, (data.train, data.train_sums))  # type: ignore[attr-defined]
+        return loss + (torch.sqrt(model.decoder.weight[0, 0] * 0) if step == 9 else 0)  # type: ignore[union-attr,index]
+
+
+def test_an_infinite_gradient_is_seen_before_anything_is_kept() -> None:
+    with pytest.raises(DivergedError, match=r"not finite at step 10; .*up to step 5") as caught:
+        train(Infinite(**vars(TASK)), keep=[10])
+    assert caught.value.run.kept == []
+    assert caught.value.run.recording.steps.tolist() == [0, 5]
+
+
+def test_what_a_run_depends_on_is_in_its_name() -> None:
+    trunk = train(keep=[20])
+    checkpoint = trunk.checkpoint(20)
+    perturbed = replace(checkpoint, model={name: 2 * value for name, value in checkpoint.model.items()})
+    held = sd.interventions.HoldNorm
+    runs = [
+        trunk,
+        train(),
+        train(seed=1),
+        train(replace(TASK, weight_decay=0.3)),
+        train(Longer(**vars(TASK))),
+        train(threads=2),
+        train(constraint=held(1.0)),
+        train(constraint=held(2.0)),
+        train(start=checkpoint),
+        train(start=perturbed),
+        train(start=train(seed=1, keep=[20]).checkpoint(20)),
+    ]
+    assert len({run.folder for run in runs}) == len(runs)
+    assert not same(state(runs[8]), state(runs[9]))
+
+
+@dataclass(frozen=True)
+class Longer(sd.tasks.ModularAddition):
+    """The same fields, another loss."""
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        return 2 * super().loss(model, batch)
+
+
+def test_a_task_whose_code_cannot_be_read_is_refused() -> None:
+    space: dict[str, type] = {"Base": sd.tasks.ModularAddition, "__name__": "nowhere"}  # type: ignore[dict-item]
+    exec("class Hidden(Base):\n    pass", space)
+    with pytest.raises(ValueError, match=r"cannot read the code of .*Hidden: define it in a file"):
+        train(space["Hidden"](**vars(TASK)))
+
+
+def test_steps_to_keep_may_come_from_a_generator() -> None:
+    assert train(keep=(step for step in (5, 10))).kept == [5, 10, 60]
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    train().model()
+    assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_unknown_and_absent_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,6 +297,7 @@ def test_an_unwritable_folder_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     [
         ("recording.npz", lambda run: run.recording),
         ("checkpoint-60.pt", lambda run: run.model()),
+        ("finished", lambda run: run.diverged_at),
     ],
 )
 def test_a_corrupted_file_of_a_run_is_named(name: str, read: Callable[[Run], object]) -> None:
@@ -221,6 +306,29 @@ def test_a_corrupted_file_of_a_run_is_named(name: str, read: Callable[[Run], obj
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match=f"{name} is damaged"):
         read(run)
+
+
+def test_a_flipped_bit_in_a_weight_is_found() -> None:
+    run = train()
+    path = run.folder / "checkpoint-60.pt"
+    weight = run.checkpoint(60).model["linear1.weight"].numpy().tobytes()
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(weight) + len(weight) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"checkpoint-60\.pt is damaged \(checksum of "):
+        run.checkpoint(60)
+
+
+@pytest.mark.parametrize("content", [b"nonsense", None], ids=["damaged", "foreign"])
+def test_a_bad_resume_file_is_named(content: bytes | None) -> None:
+    run = train()
+    (run.folder / "finished").unlink()
+    path = run.folder / "resume.pt"
+    torch.save({"step": 3}, path)
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"resume\.pt is damaged .*delete its folder and run again"):
+        train()
 
 
 def test_a_checkpoint_with_objects_in_it_is_refused(tmp_path: Path) -> None:

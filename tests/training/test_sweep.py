@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,8 +51,8 @@ def test_diverged_runs_stay_in_the_table_with_their_step(runs: sd.training.Runs)
     table = runs.table.set_index("task")
     assert table.loc["none", "diverged_at"].isna().all()
     assert (table.loc["wild", "diverged_at"] == 1).all()
-    with pytest.raises(ValueError, match="need at least one array"):
-        runs.sel(task="wild").stack("train_loss")
+    with pytest.raises(ValueError, match=r"diverged cannot be stacked, .*'task': 'wild'"):
+        runs.stack("train_loss")
 
 
 def test_a_diverged_run_trained_alone_raises() -> None:
@@ -80,10 +81,27 @@ def test_starts_and_constraints_are_axes_like_any_other() -> None:
         sd.sweep(TASK, start=starts, seed=[3], device="cpu")
 
 
-@pytest.mark.parametrize("arguments", [{"seed": []}, {"seed": [1], "weight_decay": []}])
-def test_an_empty_axis_is_refused(arguments: dict[str, list[float]]) -> None:
-    with pytest.raises(ValueError, match="at least one"):
+def test_a_sweep_goes_where_runs_go_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("one", "two"):  # the workers of the first sweep serve the second
+        monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / folder))
+        (run,) = sd.sweep(TASK, seed=[1], device="cpu")
+        assert run.folder.parent == tmp_path / folder
+        assert run.finished
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"seed": []}, {"seed": [1], "weight_decay": []}, {"seed": [3, 3]}, {"seed": [1], "weight_decay": [0.1, 0.1]}],
+)
+def test_an_empty_axis_and_a_double_are_refused(arguments: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match="is empty or has doubles"):
         sd.sweep(TASK, device="cpu", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("axis", "value"), [("seed", 10), ("weight_decay", 0.1)])
+def test_a_single_value_is_refused_with_the_cure(axis: str, value: float) -> None:
+    with pytest.raises(TypeError, match=rf"{axis}={value} is one value: give a list, {axis}=\[{value}\]"):
+        sd.sweep(TASK, device="cpu", **{"seed": [1], axis: value})  # type: ignore[arg-type]
 
 
 def test_a_seed_that_is_no_integer_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
@@ -138,7 +139,7 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) 
         categories = list(data["category"].unique())
         figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.42 * len(categories)))
         colors = _colors(theme, list(data["series"].unique()))
-        for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
+        for (series, part), marker in zip(data.groupby("series", sort=False), itertools.cycle("osD^vPX"), strict=False):
             rows = part["category"].map(categories.index)
             ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=46, marker=marker, zorder=3)
         ax.axvline(0, color=theme.foreground, linewidth=1)
@@ -150,15 +151,15 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) 
     return Figure(draw, name, caption, alt, data)
 
 
-def scatter(data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt: str, xscale: str = "linear") -> Figure:
+def scatter(data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt: str) -> Figure:
     """Return one point a row of ``data``, coloured by its column ``series``."""
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
         colors = _colors(theme, list(data["series"].unique()))
-        for (series, part), marker in zip(data.groupby("series", sort=False), "osD^vPX", strict=False):
+        for (series, part), marker in zip(data.groupby("series", sort=False), itertools.cycle("osD^vPX"), strict=False):
             ax.scatter(part[x], part[y], color=colors[str(series)], label=str(series), s=54, marker=marker, zorder=3)
-        ax.set(xlabel=x, ylabel=y, xscale=xscale)
+        ax.set(xlabel=x, ylabel=y)
         figure.legend(loc="outside upper center", ncols=2)
         return figure
 
@@ -181,7 +182,7 @@ def _panels(
 def _colors(theme: Theme, series: Sequence[str]) -> dict[str, str]:
     """A series with a role has the colour of its role; the others take the hues that are left."""
     taken = {theme.color(one) for one in series if one in ROLES}
-    free = iter(color for color in theme.categorical(7) if color not in taken)
+    free = itertools.cycle(color for color in theme.categorical(7) if color not in taken)
     return {one: theme.color(one) if one in ROLES else next(free) for one in series}
 
 

@@ -81,14 +81,17 @@ class Scrubber:
         x = 40 + 300 * (steps - steps[0]) / max(1, steps[-1] - steps[0])
         return "".join(
             f'<polyline class="line line-{hue}" points="'
-            + " ".join(f"{a:.1f},{190 - 170 * min(1.0, b):.1f}" for a, b in zip(x, values, strict=True))
+            + " ".join(
+                f"{a:.1f},{190 - 170 * min(1.0, b):.1f}" for a, b in zip(x, values, strict=True) if np.isfinite(b)
+            )
             + '"/>'
             for hue, values in zip(self._hues(), self._lines().values(), strict=True)
         )
 
 
-def _short(values: Any) -> list[float]:
-    return [float(f"{value:.3g}") for value in values]
+def _short(values: Any) -> list[float | None]:
+    """Three significant digits; a number that was not measured is null."""
+    return [float(f"{value:.3g}") if np.isfinite(value) else None for value in values]
 
 
 _PAGE = Template("""\
@@ -164,7 +167,7 @@ html[data-theme="dark"] .scrubber { --hue-0: #56a8e0; --hue-1: #f28e4b; --hue-2:
     find(".first").setAttribute("d", outline(spectra[0], top));
     find(".top").textContent = top.toPrecision(2);
     const said = "step " + data.steps[i] + ": " +
-      names.map((name) => name + " " + data.lines[name][i].toFixed(2)).join(", ");
+      names.map((name) => name + " " + (data.lines[name][i] ?? NaN).toFixed(2)).join(", ");
     find(".scrubber-now").textContent = said;
     slider.setAttribute("aria-valuetext", said);
   }

@@ -55,7 +55,7 @@ class LinearNetwork:
 
     This is the squared error on one-hot inputs, every leaf shown once a step; learning rate times step is
     the time of the closed form. ``reverse`` turns the strengths of the branches round: the finest
-    distinctions get the largest singular values, the directions stay. ``start`` chooses the initial
+    distinctions get the largest singular values, the directions stay. ``initial`` chooses the first
     weights. ``"decoupled"``: each mode of the tree begins with strength ``strength`` and in its own hidden
     direction, drawn at random. ``"random"``: Gaussian weights whose product has entries of that size.
     ``imbalance`` multiplies the second layer and divides the first, so that the function stays the same.
@@ -64,7 +64,7 @@ class LinearNetwork:
     depth: int
     hidden: int
     reverse: bool
-    start: Literal["decoupled", "random"]
+    initial: Literal["decoupled", "random"]
     strength: float
     imbalance: float
     learning_rate: float
@@ -103,9 +103,9 @@ class LinearNetwork:
         outputs, inputs = self.target.shape
         network = TwoLayers(inputs, self.hidden, outputs)
         starts = {"decoupled": self._decoupled, "random": self._random}
-        if self.start not in starts:
-            raise ValueError(f"unknown start {self.start!r}: choose one of {', '.join(starts)}")
-        first, second = starts[self.start](inputs, outputs)
+        if self.initial not in starts:
+            raise ValueError(f"unknown start {self.initial!r}: choose one of {', '.join(starts)}")
+        first, second = starts[self.initial](inputs, outputs)
         with torch.no_grad():
             network.first.weight.copy_(first / self.imbalance)
             network.second.weight.copy_(second * self.imbalance)
@@ -161,7 +161,7 @@ class LinearNetwork:
 
 
 _LAPTOP = LinearNetwork(
-    depth=3, hidden=16, reverse=False, start="decoupled", strength=1e-3, imbalance=1.0, learning_rate=4e-3,
+    depth=3, hidden=16, reverse=False, initial="decoupled", strength=1e-3, imbalance=1.0, learning_rate=4e-3,
     steps=1_500, every=15,
 )  # fmt: skip
 _TIERS = {
@@ -175,7 +175,7 @@ _TIERS = {
 def linear_network(tier: str = "laptop", **changes: Any) -> LinearNetwork:
     """Return the two-layer linear network of a tier, with any field changed by name.
 
-    >>> linear_network("laptop", start="random").target.shape
+    >>> linear_network("laptop", initial="random").target.shape
     torch.Size([15, 8])
     """
     return replace(at_tier(_TIERS, tier), **changes)

@@ -76,7 +76,7 @@ def generator(*key: int | str) -> torch.Generator:
 def build(task: Task, seed: int) -> nn.Module:
     """Return the task's network at initialisation; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_mixed(seed, "initialisation"))
+        torch.default_generator.manual_seed(_mixed(seed, "initialisation"))  # of the CPU; CUDA's stays as it is
         return task.model()
 
 

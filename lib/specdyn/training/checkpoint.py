@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import pickle
+import zipfile
+import zlib
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -38,6 +41,14 @@ class Checkpoint:
         states = (model.state_dict(), optimizer.state_dict(), schedule.state_dict())
         return cls(run, seed, step, *copy.deepcopy(states))
 
+    @property
+    def digest(self) -> str:
+        """A hash of the whole state, by which a branch names where it began."""
+        found = hashlib.sha256(f"{self.seed} {self.step} {self.schedule}".encode())
+        for tensor in [*self.model.values(), *_tensors(self.optimizer["state"])]:
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()[:12]
+
     def restore(self, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> None:
         """Put copies of the state back; learning rate and schedule go on where they were.
 
@@ -62,14 +73,37 @@ class Checkpoint:
     def load(cls, path: str | PathLike[str], device: torch.device | str = "cpu") -> Checkpoint:
         """Read a checkpoint without unpickling objects; raise ``ValueError`` naming a damaged file."""
         state = load_state(Path(path), device)
+        return cls.of_state(state)
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any]) -> Checkpoint:
+        """Return the checkpoint in what :func:`load_state` read."""
         return cls(**{name: state[name] for name in cls.__dataclass_fields__})
 
 
 def load_state(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read the file of a checkpoint as a dictionary of tensors, numbers and strings."""
+    """Read the file of a checkpoint, and what was saved beside it, as a dictionary of plain things.
+
+    PyTorch does not look at the checksums in its files, so they are looked at here: a flipped bit would
+    otherwise be a wrong weight. Raises ``ValueError`` naming a file that is damaged or no checkpoint.
+    """
     with path.open("rb") as file:
         try:
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()
+            file.seek(0)
             state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            missing = sorted(Checkpoint.__dataclass_fields__.keys() - state.keys())
+        except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError) as error:
             raise ValueError(f"{path} is damaged ({error}): delete its folder and run again") from error
+    if damaged or missing:
+        why = f"checksum of {damaged}" if damaged else f"it has no {', '.join(missing)}"
+        raise ValueError(f"{path} is damaged ({why}): delete its folder and run again")
     return state
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    """Return the tensors in nested dictionaries, in their order."""
+    if isinstance(tree, dict):
+        return [tensor for value in tree.values() for tensor in _tensors(value)]
+    return [tree] if isinstance(tree, Tensor) else []

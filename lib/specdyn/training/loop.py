@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import json
 import os
 import platform
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -68,7 +70,11 @@ class Run:
     @property
     def diverged_at(self) -> int | None:
         """The step at which the loss was no longer finite, or None."""
-        step = json.loads((self.folder / "finished").read_text())["diverged_at"]
+        marker = self.folder / "finished"
+        try:
+            step = json.loads(marker.read_text())["diverged_at"]
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{marker} is damaged ({error}): delete its folder and run again") from error
         return None if step is None else int(step)
 
     @property
@@ -87,7 +93,7 @@ class Run:
 
     def model(self, step: int | None = None) -> nn.Module:
         """Return the network at a kept step, by default the last, on the CPU."""
-        model = self.task.model()
+        model = build(self.task, self.seed)
         model.load_state_dict(self.checkpoint(self.kept[-1] if step is None else step).model)
         return model.eval()
 
@@ -116,11 +122,13 @@ def train(
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed {seed!r} is no integer: give one such as 10")
-    where = resolve_device(device)
+    if threads < 1:
+        raise ValueError(f"threads={threads}: a run needs at least one")
+    where, keep = resolve_device(device), sorted(set(keep))
     first = start.step if start else 0
     if beyond := [step for step in keep if not first <= step <= task.steps]:
         raise ValueError(f"cannot keep steps {beyond}: the run goes from {first} to {task.steps}")
-    description = _description(task, int(seed), sorted(set(keep)), start, constraint, where, threads)
+    description = _description(task, int(seed), keep, start, constraint, where, threads)
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
     run = Run(runs_folder() / f"{task.name}-{seed}-{digest}", task, int(seed))
     if not run.finished:
@@ -163,10 +171,12 @@ class _Session:
         """Make the rest of the run and mark it finished."""
         resumed_at = saved = time.perf_counter()
         before, diverged_at = self.seconds, None
+        due = keep | self.recorder.steps
         with progress_bar(self.task.name, self.task.steps, self.step, shown=progress) as bar:
             self._observe(keep)
             while self.step < self.task.steps:
-                if not self._update():
+                # a gradient can be infinite while the loss is not: look again before anything is kept
+                if not self._update() or (self.step in due and not self._finite()):
                     diverged_at = self.step
                     break
                 self._observe(keep)
@@ -190,6 +200,9 @@ class _Session:
         self.constrain()
         self.step += 1
         return True
+
+    def _finite(self) -> bool:
+        return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
 
     def _observe(self, keep: set[int]) -> None:
         if self.step in self.recorder.steps:
@@ -215,7 +228,7 @@ class _Session:
         if not self._resume_file.exists():
             return Recorder(self.model, steps, self.task.pairs, first=self.first)
         state = load_state(self._resume_file)
-        checkpoint = Checkpoint(**{name: state[name] for name in Checkpoint.__dataclass_fields__})
+        checkpoint = Checkpoint.of_state(state)
         checkpoint.restore(self.model, self.optimizer, self.schedule)
         self.step, self.seconds = checkpoint.step, state["seconds"]
         recorded = {name: np.asarray(value) for name, value in state["recorded"].items()}
@@ -227,7 +240,8 @@ class _Session:
         self.recorder.finish(provenance).save(self.run.folder / "recording.npz")
         with replacing(self.run.folder / "finished") as temporary:
             temporary.write_text(json.dumps({"diverged_at": diverged_at, "seconds": self.seconds}))
-        self._resume_file.unlink(missing_ok=True)
+        for left_over in [self._resume_file, *self.run.folder.glob(".*")]:  # a kill leaves a half-written file
+            left_over.unlink(missing_ok=True)
 
     @property
     def _resume_file(self) -> Path:
@@ -246,8 +260,10 @@ def resolve_device(device: str) -> torch.device:
         chosen = torch.device(device)
     except RuntimeError as error:
         raise ValueError(f"unknown device {device!r}: choose auto, cpu or cuda") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} was asked for, but torch sees no CUDA here: choose cpu or auto")
+    absent = chosen.type == "cuda" and not torch.cuda.is_available()
+    if absent or (chosen.type == "mps" and not torch.backends.mps.is_available()):
+        name = chosen.type.upper()
+        raise ValueError(f"device {device!r} was asked for, but torch sees no {name} here: choose cpu or auto")
     return chosen
 
 
@@ -272,15 +288,16 @@ def cpu_threads(count: int) -> Iterator[None]:
 def progress_bar(name: str, total: int, initial: int = 0, *, shown: bool = True) -> Iterator[Any]:
     """Yield a progress bar on standard error, or in the file named by ``$SPECDYN_PROGRESS``."""
     with (
-        _progress_stream() as stream,
+        _progress_stream(shown) as stream,
         tqdm(total=total, initial=initial, desc=name, file=stream, disable=not shown, leave=False) as bar,
     ):
         yield bar
 
 
 @contextmanager
-def _progress_stream() -> Iterator[IO[str]]:
-    if path := os.environ.get("SPECDYN_PROGRESS"):
+def _progress_stream(shown: bool) -> Iterator[IO[str]]:
+    path = os.environ.get("SPECDYN_PROGRESS")
+    if shown and path:
         with Path(path).open("w") as file:
             yield file
     else:
@@ -299,9 +316,10 @@ def _description(
     """Everything that decides a run's result, from which its name is made."""
     return {
         "task": asdict(task),
+        "code": [_code_of(type(task)), _code_of(type(constraint))],
         "seed": seed,
         "keep": keep,
-        "start": [start.run, start.step] if start else None,
+        "start": [start.run, start.step, start.digest] if start else None,
         "constraint": repr(constraint) if constraint else None,
         "device_type": device.type,
         "threads": threads,
@@ -318,6 +336,22 @@ def science_hash() -> str:
     files = sorted(path for room in rooms for path in (package / room).glob("*.py"))
     trees = "\n".join(ast.dump(_without_docstrings(ast.parse(path.read_text("utf-8")))) for path in files)
     return hashlib.sha256(trees.encode()).hexdigest()[:12]
+
+
+def _code_of(kind: type) -> str:
+    """Return a class's name, and a hash of its code where it is not the library's own.
+
+    Raises ``ValueError`` for a class whose code cannot be read: its runs could not be told from older ones.
+    """
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if kind.__module__.partition(".")[0] in ("specdyn", "builtins"):
+        return name
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
+    except (OSError, TypeError) as error:
+        raise ValueError(f"cannot read the code of {name}: define it in a file or a notebook cell") from error
+    above = [_code_of(base) for base in kind.__bases__]
+    return " ".join([name, hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()[:12], *above])
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -125,5 +125,7 @@ class Recording:
             try:
                 with np.load(stream, allow_pickle=False) as file:
                     return cls.from_arrays({key: file[key] for key in file.files})
-            except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError) as error:
-                raise ValueError(f"{path} is damaged or no recording ({error}): delete it and run again") from error
+            except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, KeyError, ValueError) as error:
+                raise ValueError(
+                    f"{path} is damaged or no recording ({error}): delete it (of a run: its whole folder) and run again"
+                ) from error

@@ -15,6 +15,7 @@ from loky import get_reusable_executor
 
 from specdyn.tasks import Task
 from specdyn.training.checkpoint import Checkpoint
+from specdyn.training.files import runs_folder
 from specdyn.training.loop import Constraint, DivergedError, Run, progress_bar, resolve_device, train
 from specdyn.training.recording import Array, Recording
 
@@ -37,8 +38,16 @@ class Runs(Sequence[Run]):
         return Runs(tuple(self.labels[i] for i in chosen), tuple(self.runs[i] for i in chosen))
 
     def stack(self, quantity: str | Callable[[Recording], Array]) -> Array:
-        """Stack a metric, or any function of a recording, over the runs that did not diverge: (runs, ...)."""
-        recordings = [run.recording for run in self.runs if run.diverged_at is None]
+        """Stack a metric, or any function of a recording, over the runs: (runs, ...), in their order.
+
+        Raises ``ValueError`` naming the runs that diverged: leave them out with :meth:`sel`.
+        """
+        diverged = [
+            dict(label) for label, run in zip(self.labels, self.runs, strict=True) if run.diverged_at is not None
+        ]
+        if diverged:
+            raise ValueError(f"runs that diverged cannot be stacked, leave them out with sel: {diverged}")
+        recordings = [run.recording for run in self.runs]
         if isinstance(quantity, str):
             return np.stack([recording.metrics[quantity] for recording in recordings])
         return np.stack([quantity(recording) for recording in recordings])
@@ -88,9 +97,7 @@ def sweep(
     chosen: dict[str, Any] = {} if start is None else {"start": start}
     chosen |= {} if constraint is None else {"constraint": constraint}
     chosen |= {"task": tasks} if isinstance(tasks, Mapping) else {}
-    varied: dict[str, list[Any]] = {name: list(values) for name, values in {**chosen, **axes, "seed": seed}.items()}
-    if not all(varied.values()):
-        raise ValueError("a sweep needs at least one seed and one value an axis: seed=[10, 11, 12]")
+    varied = {name: _values(name, values) for name, values in {**chosen, **axes, "seed": seed}.items()}
     labels = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
     jobs = []
     for label in labels:
@@ -105,9 +112,20 @@ def sweep(
     return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
 
 
+def _values(axis: str, values: Any) -> list[Any]:
+    """Return the values of an axis as a list, each once."""
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise TypeError(f"{axis}={values!r} is one value: give a list, {axis}=[{values!r}]")
+    found = list(values)
+    if not found or any(value in found[:i] for i, value in enumerate(found)):
+        raise ValueError(f"{axis}={found} is empty or has doubles: give each value once, such as seed=[10, 11, 12]")
+    return found
+
+
 def _all(jobs: list[dict[str, Any]], device: str, workers: int) -> list[Run]:
     executor = get_reusable_executor(max_workers=min(workers, len(jobs)), timeout=60)
-    futures = [executor.submit(_one, device=device, **job) for job in jobs]
+    folder = str(runs_folder())  # a worker keeps the environment it was started with
+    futures = [executor.submit(_one, folder, device=device, **job) for job in jobs]
     try:
         with progress_bar("runs", len(jobs)) as bar:
             for future in as_completed(futures):
@@ -119,8 +137,9 @@ def _all(jobs: list[dict[str, Any]], device: str, workers: int) -> list[Run]:
     return [future.result() for future in futures]
 
 
-def _one(**job: Any) -> Run:
+def _one(folder: str, **job: Any) -> Run:
     """Train in a worker; a diverged run is a result, not a failure of the sweep."""
+    os.environ["SPECDYN_RUNS"] = folder
     try:
         return train(**job, progress=False)
     except DivergedError as error:
