@@ -80,7 +80,13 @@ class Book:
 
     def toc(self) -> dict[str, Any]:
         """Return the table of contents as Jupyter Book reads it."""
-        contents: dict[str, Any] = yaml.safe_load((self.root / "_toc.yml").read_text())
+        file = self.root / "_toc.yml"
+        try:
+            contents = yaml.safe_load(file.read_text())
+        except yaml.YAMLError as error:
+            raise UsageError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(contents, dict) or "root" not in contents:
+            raise UsageError(f"{file} names no pages: it needs a root and parts, as in Jupyter Book")
         return contents
 
     def chapters(self) -> list[Chapter]:

@@ -96,6 +96,7 @@ papermill_engines.register("watched", WatchedEngine)
 
 def execute(chapter: Chapter, settings: Settings) -> Notebook:
     """Return a chapter's notebook with outputs and provenance; raise ``BuildError`` naming the cell that fails."""
+    made_from = provenance.inputs(chapter, settings)  # now: what is edited meanwhile is not what is executed
     source, machine = read_source(chapter), provenance.environment(settings.device)
     runs = Path(os.environ.get("SPECDYN_RUNS", chapter.root / "_build" / "runs"))
     runs_before, began = _entries(runs), time.perf_counter()
@@ -126,7 +127,7 @@ def execute(chapter: Chapter, settings: Settings) -> Notebook:
         "new_runs": len(_entries(runs) - runs_before),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
-    provenance.stamp(notebook, chapter, settings, machine, measured)
+    provenance.stamp(notebook, made_from, machine, measured)
     return notebook
 
 

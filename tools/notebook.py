@@ -27,8 +27,13 @@ def read_source(chapter: Chapter) -> Notebook:
 
 
 def read(path: Path) -> Notebook:
-    """Return an executed notebook."""
-    return nbformat.read(path, as_version=4)
+    """Return an executed notebook; raise ``BuildError`` naming a file that is no whole one."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (nbformat.ValidationError, ValueError, AttributeError, KeyError) as error:
+        raise BuildError(f"{path}: no whole notebook ({type(error).__name__}): delete it and build again") from error
+    return notebook
 
 
 def write(notebook: Notebook, path: Path) -> None:

@@ -56,12 +56,10 @@ def environment(device: str) -> dict[str, Any]:
     return facts
 
 
-def stamp(
-    notebook: Notebook, chapter: Chapter, settings: Settings, machine: dict[str, Any], measured: dict[str, Any]
-) -> None:
+def stamp(notebook: Notebook, made_from: dict[str, Any], machine: dict[str, Any], measured: dict[str, Any]) -> None:
     """Write into an executed notebook what it was made from, where, and what it cost."""
     notebook.metadata["provenance"] = {
-        "inputs": inputs(chapter, settings),
+        "inputs": made_from,
         "environment": machine,
         "measured": measured,
         "cells": fingerprint(notebook),
@@ -73,7 +71,7 @@ def check(notebook: Notebook, chapter: Chapter, settings: Settings) -> None:
     found = notebook.metadata.get("provenance")
     if found is None:
         raise StaleError(f"{chapter.page}: the notebook does not say what it was made from: execute it again")
-    if found["cells"] != fingerprint(notebook):
+    if found.get("cells") != fingerprint(notebook):
         raise BuildError(
             f"{chapter.page}: {_relative(chapter)} was edited after it was executed. Edit the source instead "
             f"({chapter.source.relative_to(chapter.root)}), or delete the notebook and build again"

@@ -62,10 +62,9 @@ def _figures(book: Book, chapter: Chapter) -> Path:
 
 
 def _folded(cell: Cell) -> Cell:
-    """Fold the cell that papermill put in: the parameters of this run, below the defaults."""
+    """Leave out the cell that papermill put in: the provenance says which parameters were used."""
     if has_tag(cell, "injected-parameters"):
-        cell.metadata["tags"] = ["hide-input"]
-        cell.metadata["mystnb"] = {"code_prompt_show": "Show the parameters of this run"}
+        cell.metadata["tags"] = ["remove-cell"]
     return cell
 
 

@@ -133,3 +133,16 @@ def test_a_notebook_edited_after_it_was_executed(small: Path, capsys: pytest.Cap
 def test_a_chapter_without_parameters(edit: Edit, capsys: pytest.CaptureFixture[str]) -> None:
     edit(OTHER, ' tags=["parameters"]', "")
     assert "part/other: 0 cells are tagged 'parameters'" in fails(capsys, "--chapter", "other")
+
+
+@pytest.mark.parametrize("content", ['{"cells": [', "{}", '{"nbformat": 4, "nbformat_minor": 5, "metadata": {}}'])
+def test_a_notebook_that_is_not_whole(small: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    (small / "_build/notebooks/part/small.ipynb").write_text(content)
+    message = fails(capsys)
+    assert "part/small.ipynb: no whole notebook" in message
+    assert "delete it and build again" in message
+
+
+def test_a_chapter_edited_while_it_runs(edit: Edit, small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(OTHER, SHOW, f"open({OTHER!r}, 'a').write('# later\\n')\n{SHOW}")
+    assert "part/other: source changed since the notebook was executed" in fails(capsys, "--chapter", "other")

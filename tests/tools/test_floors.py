@@ -25,7 +25,8 @@ def rooms_imported(file: Path, package: str = "specdyn") -> set[str]:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     parts = [name.split(".") for name in names if name.split(".")[0] == package]
     found = {part[1] for part in parts if len(part) > 1 and part[1] in FLOORS}
-    return found or ({""} if parts else set())
+    whole = "specdyn" in names and not any(name.startswith(f"{package}.") for name in names)
+    return found | ({""} if whole else set())
 
 
 def test_every_room_has_a_floor() -> None:

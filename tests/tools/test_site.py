@@ -88,10 +88,12 @@ def test_a_page_says_what_it_was_made_from_and_what_it_cost(built: Path) -> None
     assert before == ["A small chapter#", "It falls, as Fig. 1 shows."], "the cost stands right after the hook"
 
 
-def test_the_parameters_of_the_run_are_folded_below_the_defaults(built: Path) -> None:
-    details = page(built, "part/small").select_one("details")
-    assert "Show the parameters of this run" in details.text
-    assert 'tier = "smoke"' in details.text
+def test_the_page_shows_the_defaults_and_its_provenance_what_was_run(built: Path) -> None:
+    soup = page(built, "part/small")
+    sources = [cell.get_text() for cell in soup.select("div.cell_input")]
+    assert len([source for source in sources if "tier = " in source]) == 1
+    rows = [row.get_text(" ") for row in soup.select("tr")]
+    assert any("tier smoke" in row for row in rows)
 
 
 def test_equations_are_drawn_without_another_host(built: Path) -> None:

@@ -63,3 +63,12 @@ def test_a_folder_without_a_book(
     assert main(["book"]) == 2
     assert "there is no _toc.yml here" in capsys.readouterr().err
     assert not (tmp_path / "_build").exists()
+
+
+@pytest.mark.parametrize(("content", "words"), [("root: [index", "is not YAML"), ("", "names no pages")])
+def test_a_broken_table_of_contents(small: Path, capsys: pytest.CaptureFixture[str], content: str, words: str) -> None:
+    (small / "_toc.yml").write_text(content)
+    assert main(["book"]) == 2
+    message = capsys.readouterr().err
+    assert f"_toc.yml {words}" in message
+    assert message.count("\n") == 1
