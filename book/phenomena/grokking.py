@@ -401,7 +401,7 @@ moments = {
     "off after generalising": {seed: first_kept(run, "validation_error", 0.05) for seed, run in grokked.items()},
 }
 branches = sd.sweep(
-    settings["no decay"],
+    sd.tasks.modular_addition(tier, weight_decay=0.0),
     start={
         moment: {seed: grokked[seed].checkpoint(step) for seed, step in steps.items()}
         for moment, steps in moments.items()

@@ -229,18 +229,22 @@ def grokking_settings(tier: str = "laptop") -> dict[str, ModularAddition]:
     {'no decay': 0.0, 'decay': 1.0, 'slingshot': 0.0, 'more data': 0.0}
     """
     base = modular_addition(tier)
-    # with more data, whatever happens happens early
-    more_data: dict[str, dict[str, Any]] = {"laptop": {"steps": 2_000, "every": 20}}
-    slingshot: dict[str, dict[str, Any]] = {
-        "laptop": {"modulus": 47, "learning_rate": 2e-2, "steps": 2_000, "every": 20},
-        "gpu": {"modulus": 97, "steps": 50_000},
-        "paper": {"modulus": 97, "steps": 100_000},
-    }
-    return {
-        "no decay": replace(base, weight_decay=0.0),
+    free = replace(base, weight_decay=0.0)
+    rows = {
+        "no decay": free,
         "decay": base,
-        "slingshot": replace(
-            base, weight_decay=0.0, train_fraction=0.7, layer_norm=True, warmup=10, **slingshot.get(tier, {})
-        ),
-        "more data": replace(base, weight_decay=0.0, train_fraction=0.9, **more_data.get(tier, {})),
+        "slingshot": replace(free, train_fraction=0.7, layer_norm=True, warmup=10),
+        "more data": replace(free, train_fraction=0.9),
     }
+    return {name: replace(row, **_CHANGES.get(tier, {}).get(name, {})) for name, row in rows.items()}
+
+
+_CHANGES: dict[str, dict[str, dict[str, Any]]] = {
+    "laptop": {  # what happens without decay happens early, or not in any time a laptop has
+        "no decay": {"steps": 2_400, "every": 24},
+        "slingshot": {"modulus": 47, "learning_rate": 2e-2, "steps": 2_000, "every": 20},
+        "more data": {"steps": 2_000, "every": 20},
+    },
+    "gpu": {"slingshot": {"modulus": 97, "steps": 50_000}},
+    "paper": {"slingshot": {"modulus": 97, "steps": 100_000}},
+}
