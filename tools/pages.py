@@ -11,6 +11,8 @@ from tools.book import Chapter, Settings
 from tools.claims import Claim, measurements, number
 from tools.notebook import Notebook
 
+VERDICTS = ("holds", "holds in part", "does not hold here", "interpretation", "not judged at this tier")
+
 
 def title(notebook: Notebook) -> str:
     """Return the title of a chapter."""
@@ -61,8 +63,9 @@ def placeholder(chapter_title: str, chapter: Chapter, reason: str) -> str:
 def claims_page(ledger: dict[str, list[Claim]], titles: dict[str, str]) -> str:
     """Return the page with every claim of every chapter."""
     parts = [
-        "# Claims\n\nEvery claim of the paper that this book tests, with the verdict of this build and the "
-        "numbers behind it, one a seed where there are several. A claim that does not hold is shown as such."
+        "# Claims\n\nEvery claim this book tests, with the verdict of this build and the numbers behind it, one a seed "
+        "where there are several. A claim that does not hold is shown as such. Claims C are the paper's; the others "
+        f"are the book's own.\n\n{_tally([claim for claims in ledger.values() for claim in claims])}"
     ]
     for page, claims in ((page, claims) for page, claims in ledger.items() if claims):
         rows = [_claim_row(claim) for claim in claims]
@@ -72,6 +75,19 @@ def claims_page(ledger: dict[str, list[Claim]], titles: dict[str, str]) -> str:
     if not any(ledger.values()):
         parts.append("No chapter of this build tests a claim.")
     return "\n\n".join(parts) + "\n"
+
+
+def _tally(claims: list[Claim]) -> str:
+    """Return how many of the paper's claims, and of the book's own, got each verdict."""
+    lines = []
+    for whose, chosen in (
+        ("The paper's", [claim for claim in claims if claim["id"].startswith("C")]),
+        ("The book's own", [claim for claim in claims if not claim["id"].startswith("C")]),
+    ):
+        counts = Counter(claim["verdict"] for claim in chosen)
+        said = ", ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
+        lines += [f"- {whose}: {said}."] if chosen else []
+    return "\n".join(lines)
 
 
 def status_page(
@@ -101,7 +117,7 @@ def _cost_row(page: str, notebook: Notebook, claims: list[Claim]) -> str:
         f"{measured['seconds']:.0f}",
         _megabytes(measured["peak_memory"]),
         measured["new_runs"],
-        "<br>".join(f"{count} {verdict}" for verdict, count in verdicts.items()) or "no claims",
+        "<br>".join(f"{verdict}: {verdicts[verdict]}" for verdict in VERDICTS if verdicts[verdict]) or "no claims",
     )
 
 

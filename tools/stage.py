@@ -51,7 +51,11 @@ def page(book: Book, chapter: Chapter, notebook: Notebook) -> Notebook:
         for part in (_folded(cell), *added):
             part.metadata["place"] = where  # Sphinx's warnings are traced back by it
             cells.append(part)
-    cells.insert(1, markdown(pages.cost(notebook)))
+    # below the headline figure: at the next prose after the hook
+    prose = (
+        i for i, cell in enumerate(cells) if i and cell.cell_type == "markdown" and "twin-figure" not in cell.source
+    )
+    cells.insert(next(prose, 1), markdown(pages.cost(notebook)))
     cells.append(markdown(pages.provenance(notebook)))
     shown.cells = cells
     return shown

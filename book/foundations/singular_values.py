@@ -125,7 +125,7 @@ sd.show.against_theory(
 # **You will be able to explain** what the singular values and vectors of a weight matrix are; what effective rank, agreement and
 # alignment measure, and what they are by chance; and why large singular values are learned first.
 #
-# **You need** matrix products and the idea of gradient descent. No training on your side: the page brings everything.
+# **You need** matrix products and the idea of gradient descent. You need not train anything first.
 # :::
 
 # %% [markdown]
@@ -438,7 +438,7 @@ Markdown(
 # %% [markdown]
 # ### Through its spectrum
 #
-# Each snapshot of the run holds the singular values of both layers. Move the slider: one by one they rise out of the floor. The second
+# Each snapshot of the run holds the singular values of both layers. Move the slider: level by level they rise out of the floor. The second
 # layer has more singular values than there are modes; the ones left over never move.
 
 # %% tags=["hide-input"]
@@ -485,8 +485,8 @@ sd.show.curves(
 #
 # Start again from small random weights. At first the two layers know nothing of each other. But what one learns shapes the gradient of the
 # other: the difference $W_1 W_1^\top - W_2^\top W_2$ never changes under gradient descent with small steps {cite}`arora2018optimization`.
-# It starts small, so whatever grows must grow in both layers, along the same hidden directions. They become {term}`balanced`, and
-# aligned.
+# It starts small, so whatever grows must grow in both layers, along the same hidden directions. As the layers
+# grow, the difference becomes small beside them: they are nearly {term}`balanced`, and aligned.
 
 
 # %%

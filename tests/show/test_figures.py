@@ -59,8 +59,10 @@ def test_every_colour_of_a_line_stands_out_from_the_page(theme: Theme) -> None:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 def test_colours_of_an_order_run_one_way_in_lightness(theme: Theme) -> None:
-    steps = np.diff([luminance(color) for color in theme.sequential(20)])
+    lightness = np.array([luminance(color) for color in theme.sequential(20)])
+    steps, paper = np.diff(lightness), luminance(theme.background)
     assert (steps > 0).all() or (steps < 0).all()
+    assert ((np.maximum(lightness, paper) + 0.05) / (np.minimum(lightness, paper) + 0.05) >= 2.95).all()
 
 
 def test_a_figure_carries_both_themes_its_words_and_its_data(curves: Figure) -> None:
@@ -85,6 +87,9 @@ def test_words_are_computed_from_the_data(curves: Figure, recording: sd.Recordin
     assert "a panel: training error 1 to 0" in curves.alt
     rank = recording.effective_rank()
     assert f"effective rank {rank[0]:.2g} to {rank[-1]:.2g}" in curves.alt
+    dip = curves.data.assign(value=[0.9, 0.1, 0.5, 0.5, 0.5] * 6)
+    again = sd.show.curves(dip, name="fig-y", caption="c", ylabel="error")
+    assert "training error 0.9 to 0.5 (lowest 0.1)" in again.alt
     assert "median of 2 seeds" in curves.alt
     assert "chance, 0.25" in curves.alt
 
@@ -93,7 +98,9 @@ def test_singular_values_are_said_and_tabled(recording: sd.Recording) -> None:
     figure = sd.show.singular_values(recording)
     top = recording.singular_values["0.weight"][:, 0]
     assert f"0.weight: the largest goes from {top[0]:.2f} to {top[-1]:.2f}" in figure.alt
-    assert len(figure.data) == 5 * (5 + 4)
+    assert len(figure.data) == 5 * 2
+    row = figure.data.query("matrix == '0.weight' and step == 20")
+    assert row[1].item() == recording.singular_values["0.weight"][2, 0]
     assert figure.svg(LIGHT).count("<image") == 2  # two panels, their lines drawn as pixels
     one = sd.show.singular_values({"first": recording, "second": recording}, "1.weight")
     assert set(one.data["panel"]) == {"first", "second"}
@@ -116,7 +123,7 @@ def drawn_points(figure: Figure) -> set[tuple[float, float]]:
 def test_dots_and_scatter_draw_every_row_where_it_belongs() -> None:
     data = pd.DataFrame({"category": ["a", "b", "a"], "series": ["s", "s", "t"], "value": [1.0, -2.0, 3.0]})
     figure = sd.show.dots(data, name="fig-d", caption="c", xlabel="lag", alt="words")
-    assert drawn_points(figure) == {(1.0, 0.0), (-2.0, 1.0), (3.0, 0.0)}
+    assert {(x, round(y)) for x, y in drawn_points(figure)} == {(1.0, 0), (-2.0, 1), (3.0, 0)}
     points = pd.DataFrame({"series": ["s", "t"], "norm": [1.0, 2.0], "rank": [0.5, 0.2]})
     figure = sd.show.scatter(points, x="norm", y="rank", name="fig-s", caption="c", alt="words")
     assert drawn_points(figure) == {(1.0, 0.5), (2.0, 0.2)}

@@ -69,10 +69,10 @@ def check_half_fall(answer: Callable[[Array, Array, float], Any]) -> Verdict:
         "this looks at the whole run; only steps from `opens` on count.": lambda s, v, o: first(
             s, v, (v[0] + v.min()) / 2
         ),
-        "this waits until half of the first value of the run is left. Half of what is *lost*, in the window.": (
+        "this waits until half of the first value of the run is left. Wanted is half of what is lost, in the window.": (
             lambda s, v, o: first(s, v, v[0] / 2)
         ),
-        "this waits until half of the value at the opening is left. Half of what is *lost*: the level lies "
+        "this waits until half of the value at the opening is left. Wanted is half of what is lost: the level lies "
         "between that value and the lowest one.": lambda s, v, o: first(*after(s, v, o), after(s, v, o)[1][0] / 2),
         "this measures the loss down to the last value; it goes down to the lowest.": lambda s, v, o: first(
             *after(s, v, o), (after(s, v, o)[1][0] + v[-1]) / 2

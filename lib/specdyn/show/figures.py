@@ -97,7 +97,8 @@ def singular_values(
 ) -> Figure:
     """Return every singular value over time: of each matrix of a recording, or of one matrix in several.
 
-    Colour runs with the index of the singular value, from the largest to the smallest.
+    Colour runs with the index of the singular value, from the largest to the smallest. In a comparison the
+    panels of a row share their scale. The data have a column for each index.
     """
     if isinstance(recordings, Recording):
         shown = {key: (recordings, key) for key in ([matrix] if matrix else recordings.matrices)}
@@ -107,24 +108,29 @@ def singular_values(
         shown = {title: (recording, matrix) for title, recording in recordings.items()}
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        figure, axes = _panels(list(shown), columns, sharey=not isinstance(recordings, Recording))
-        for ax, (title, (recording, key)) in zip(axes, shown.items(), strict=True):
-            values = recording.singular_values[key]
+        figure, axes = _panels(list(shown), columns, sharey=False)
+        top = [recording.singular_values[key].max() for recording, key in shown.values()]
+        for i, (ax, (title, (recording, key))) in enumerate(zip(axes, shown.items(), strict=True)):
+            values, row = recording.singular_values[key], i // columns * columns
+            limit = top[i] if isinstance(recordings, Recording) else max(top[row : row + columns])
             lines = [np.column_stack([recording.steps, s]) for s in values.T[::-1]]
             colors = theme.sequential(len(lines))[::-1]
             ax.add_collection(LineCollection(lines, colors=colors, linewidths=1.0, rasterized=True))
             ax.autoscale_view()
-            ax.set(title=title, xlabel="step", ylabel="singular value", ylim=(0, None))
+            ax.set(title=title, xlabel="step", ylabel="singular value", ylim=(0, 1.04 * limit))
         return figure
 
     data = pd.concat(
         [
-            recording.to_dataframe().query("matrix == @key").assign(panel=title)
+            pd.DataFrame(recording.singular_values[key], columns=range(1, recording.singular_values[key].shape[1] + 1))
+            .assign(panel=title.replace("\n", ", "), matrix=key, step=recording.steps)
+            .set_index(["panel", "matrix", "step"])
+            .reset_index()
             for title, (recording, key) in shown.items()
         ]
     )
     words = [
-        f"{title}: the largest goes from {r.singular_values[key][0, 0]:.2f} to "
+        f"{title.replace(chr(10), ', ')}: the largest goes from {r.singular_values[key][0, 0]:.2f} to "
         f"{r.singular_values[key][-1, 0]:.2f}, the median from {np.median(r.singular_values[key][0]):.2f} "
         f"to {np.median(r.singular_values[key][-1]):.2f}"
         for title, (r, key) in shown.items()
@@ -136,11 +142,11 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) 
     """Return a row of dots for each category: ``data`` with columns category, series, value."""
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        categories = list(data["category"].unique())
+        categories, by_series = list(data["category"].unique()), list(data.groupby("series", sort=False))
         figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.42 * len(categories)))
         colors = _colors(theme, list(data["series"].unique()))
-        for (series, part), marker in zip(data.groupby("series", sort=False), itertools.cycle("osD^vPX"), strict=False):
-            rows = part["category"].map(categories.index)
+        for k, ((series, part), marker) in enumerate(zip(by_series, itertools.cycle("osD^vPX"), strict=False)):
+            rows = part["category"].map(categories.index) + 0.22 * (k - (len(by_series) - 1) / 2)
             ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=46, marker=marker, zorder=3)
         ax.axvline(0, color=theme.foreground, linewidth=1)
         ax.set(yticks=range(len(categories)), yticklabels=categories, xlabel=xlabel)
@@ -188,16 +194,17 @@ def _colors(theme: Theme, series: Sequence[str]) -> dict[str, str]:
 
 def _curves_in_words(data: pd.DataFrame, x: str, ylabel: str, levels: Mapping[str, float]) -> str:
     def said(line: pd.DataFrame) -> str:
-        first, last = (line.loc[line[x] == end(line[x])] for end in (np.min, np.max))
-        return f"{first['value'].median():.2g} to {last['value'].median():.2g}"
+        middle = line.groupby(x)["value"].median()
+        late, lowest = middle.iloc[-max(1, len(middle) // 10) :].median(), middle.min()
+        return f"{middle.iloc[0]:.2g} to {late:.2g}" + (f" (lowest {lowest:.2g})" if lowest < 0.8 * late else "")
 
     parts = []
     for panel, part in data.groupby("panel", sort=False):
         lines = [f"{series} {said(line)}" for series, line in part.groupby("series", sort=False)]
         parts.append(f"{panel}: {', '.join(lines)}")
-    seeds = data["seed"].nunique()
+    seeds = data.groupby("panel")["seed"].nunique().max()
+    over = f", median of {seeds} seeds" if seeds > 1 else ""
     dotted = "".join(f" Dotted line: {label}, {value:.2g}." for label, value in levels.items())
     return (
-        f"{ylabel[0].upper()}{ylabel[1:]} from the first to the last {x}, median of {seeds} seeds. "
-        f"{'; '.join(parts)}.{dotted}"
+        f"{ylabel[0].upper()}{ylabel[1:]} at the first {x} and over the last tenth{over}. {'; '.join(parts)}.{dotted}"
     )

@@ -94,7 +94,7 @@ def against_theory(data: pd.DataFrame, *, name: str, caption: str, ylabel: str, 
         for ax, panel in zip(axes.flat, panels, strict=True):
             for (label, _), line in data[data["panel"] == panel].groupby(["series", "seed"], sort=False):
                 ax.plot(line[x], line["exact"], color=theme.color("theory"), linewidth=4.5, alpha=0.35)
-                ax.plot(line[x], line["measured"], color=colors[label], linewidth=1.2)
+                ax.plot(line[x], line["measured"], color=colors[label], linewidth=1.6, zorder=3)
             ax.set(title=panel, xlabel=x)
         axes.flat[0].set_ylabel(ylabel)
         handles = [Line2D([], [], color=color, label=label) for label, color in colors.items()]

@@ -65,6 +65,8 @@ class Scrubber:
             id=html.escape(self.name),
             alt=html.escape(self.alt),
             caption=html.escape(self.caption),
+            first=self.recording.steps[0],
+            last=self.recording.steps[-1],
             still=self._still(),
             # "</" would end the script element it stands in
             data=json.dumps(self._data(), separators=(",", ":")).replace("</", "<\\/"),
@@ -99,6 +101,7 @@ _PAGE = Template("""\
 <style>
 .scrubber { margin: 1.5rem 0; --hue-0: #0072b2; --hue-1: #d55e00; --hue-2: #008763; --hue-3: #a3123f; }
 html[data-theme="dark"] .scrubber { --hue-0: #56a8e0; --hue-1: #f28e4b; --hue-2: #3cc39b; --hue-3: #f2788f; }
+.scrubber figcaption { text-align: left; font-weight: normal; font-style: normal; color: inherit; }
 .scrubber-panels { display: flex; flex-wrap: wrap; gap: 1rem; }
 .scrubber svg { flex: 1 1 280px; min-width: 0; max-width: 100%; height: auto; }
 .scrubber text { font-size: 12px; fill: currentColor; }
@@ -124,6 +127,7 @@ html[data-theme="dark"] .scrubber { --hue-0: #56a8e0; --hue-1: #f28e4b; --hue-2:
 <svg class="scrubber-time" viewBox="0 0 360 225" role="img" aria-label="$alt">
 <g class="axes"><path d="M40 20V190H340"/>
 <text x="34" y="24" text-anchor="end">1</text><text x="34" y="194" text-anchor="end">0</text>
+<text x="40" y="206">$first</text><text x="340" y="206" text-anchor="end">$last</text>
 <text x="190" y="218" text-anchor="middle">step</text></g>$still<path class="now" d=""/></svg>
 <svg class="scrubber-spectrum" viewBox="0 0 360 225" role="img" aria-label="Singular values at the chosen step">
 <g class="axes"><path d="M40 20V190H340"/><text class="top" x="34" y="24" text-anchor="end"></text>

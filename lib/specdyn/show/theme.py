@@ -94,7 +94,7 @@ LIGHT = Theme(
         "red": "#a3123f",
         "grey": "#6b7280",
     },
-    ramp=(0.0, 0.88),
+    ramp=(0.0, 0.6),
 )
 DARK = Theme(
     name="dark",
@@ -111,5 +111,5 @@ DARK = Theme(
         "red": "#f2788f",
         "grey": "#9aa4b2",
     },
-    ramp=(1.0, 0.22),
+    ramp=(1.0, 0.35),
 )

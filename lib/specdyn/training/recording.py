@@ -49,14 +49,17 @@ class Recording:
 
     def effective_rank(self, matrix: str | None = None) -> Array:
         """Return exp(H)/R over time (T,), of one matrix or averaged over all."""
-        names = self.matrices if matrix is None else (matrix,)
-        return np.asarray(np.mean([spectra.effective_rank(self.singular_values[name]) for name in names], axis=0))
+        return np.asarray(np.mean([spectra.effective_rank(values) for values in self._chosen(matrix)], axis=0))
 
     def frobenius_norm(self, matrix: str | None = None) -> Array:
         """Return the Frobenius norm over time (T,), of one matrix or of all of them together."""
-        names = self.matrices if matrix is None else (matrix,)
-        squares = [np.square(self.singular_values[name]).sum(axis=1) for name in names]
+        squares = [np.square(values).sum(axis=1) for values in self._chosen(matrix)]
         return np.asarray(np.sqrt(np.sum(squares, axis=0)))
+
+    def _chosen(self, matrix: str | None) -> list[Array]:
+        if matrix is not None and matrix not in self.singular_values:
+            raise KeyError(f"no matrix {matrix!r} in this recording; it has {', '.join(self.matrices)}")
+        return list(self.singular_values.values()) if matrix is None else [self.singular_values[matrix]]
 
     def alignment(self, previous: str, following: str) -> Array:
         """Return the top-10 alignment score of a pair over time (T,); see :meth:`alignment_chance`."""
