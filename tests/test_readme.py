@@ -25,6 +25,12 @@ def test_every_make_target_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_every_command_says_what_it_costs() -> None:
+    rows = re.findall(r"^\| `make .*\| (.+) \|$", README, re.MULTILINE)
+    assert len(rows) == 5
+    assert all(re.search(r"\d min|minute", row) for row in rows), rows
+
+
 def test_every_linked_file_exists() -> None:
     links = re.findall(r'(?:\]\(|src(?:set)?=")([^)":]+)[)"]', README)
     assert links
