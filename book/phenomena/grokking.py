@@ -44,7 +44,8 @@ kept = snapshots[:: max(1, len(snapshots) // 20)][1:-1]  # checkpoints to branch
 runs = sd.sweep(settings, seed=seeds, keep=kept, device=device)
 recordings = {name: [run.recording for run in runs.sel(task=name)] for name in settings}
 titles = {
-    name: f"{100 * task.train_fraction:g} % of pairs, decay {task.weight_decay:g}" + ", slingshot" * task.layer_norm
+    name: f"{100 * task.train_fraction:g} % of pairs, "
+    + ("slingshot" if task.layer_norm else f"decay {task.weight_decay:g}")
     for name, task in settings.items()
 }
 
@@ -67,7 +68,7 @@ sd.show.curves(
 
 # %% [markdown]
 # The spikes are part of the picture: at this learning rate the optimizer now and then jumps out of the valley it is in and comes
-# back (our reading; the recorded runs show it, no experiment here explains it). Where a number stands for the end of a run it is
+# back (our reading; no experiment here explains it). Where a number stands for the end of a run it is
 # the median of the last tenth, so that a spike does not decide.
 #
 # :::{admonition} On this page
@@ -160,7 +161,7 @@ def spread(values, digits=2):
 
 Markdown(
     f"At the end the strict error over the seeds is **{spread(lates('no decay', errors['strict error']))}** without weight decay "
-    f"and **{spread(lates('decay', errors['strict error']))}** with it. With {settings['more data'].train_fraction:.0%} of the "
+    f"and **{spread(lates('decay', errors['strict error']))}** with it. With {100 * settings['more data'].train_fraction:g} % of the "
     f"pairs and no decay the validation error is {spread(lates('more data', errors['validation error']))}, which looks like "
     f"understanding, but the strict error is {spread(lates('more data', errors['strict error']))}: part of the success was "
     f"mirror images. The slingshot setting ends at a strict error of {spread(lates('slingshot', errors['strict error']))}."
