@@ -67,7 +67,9 @@ def claims_page(ledger: dict[str, list[Claim]], titles: dict[str, str]) -> str:
         "where there are several. A claim that does not hold is shown as such. Claims C are the paper's; the others "
         f"are the book's own.\n\n{_tally([claim for claims in ledger.values() for claim in claims])}"
     ]
-    for page, claims in ((page, claims) for page, claims in ledger.items() if claims):
+    judged = [(page, claims) for page, claims in ledger.items() if claims]
+    judged.sort(key=lambda item: not any(_from_the_paper(claim) for claim in item[1]))  # the paper's claims first
+    for page, claims in judged:
         rows = [_claim_row(claim) for claim in claims]
         table = _table("claim", "statement", "verdict", "measured", rows=rows)
         noun = "claim" if len(claims) == 1 else "claims"
@@ -81,13 +83,17 @@ def _tally(claims: list[Claim]) -> str:
     """Return how many of the paper's claims, and of the book's own, got each verdict."""
     lines = []
     for whose, chosen in (
-        ("The paper's", [claim for claim in claims if claim["id"].startswith("C")]),
-        ("The book's own", [claim for claim in claims if not claim["id"].startswith("C")]),
+        ("The paper's", [claim for claim in claims if _from_the_paper(claim)]),
+        ("The book's own", [claim for claim in claims if not _from_the_paper(claim)]),
     ):
         counts = Counter(claim["verdict"] for claim in chosen)
         said = ", ".join(f"{verdict}: {counts[verdict]}" for verdict in VERDICTS if counts[verdict])
         lines += [f"- {whose}: {said}."] if chosen else []
     return "\n".join(lines)
+
+
+def _from_the_paper(claim: Claim) -> bool:
+    return str(claim["id"]).startswith("C")
 
 
 def status_page(
