@@ -793,9 +793,9 @@ Markdown(
   {max(fell("decay")):.0%} with decay); our bound for "no low-rank solution" was 15 %.
 - **C2.3 and C2.7** hang on the same network, trained on nine tenths of the pairs. Its strict error is {spread(strict_late["more data"])} on the
   {min(strict_pairs)} to {max(strict_pairs)} pairs that are strict there, so that one pair counts {1 / max(strict_pairs):.0%}, its validation error {spread(plain["more data"], 3)}.
+- **C2.5**: the alignment with decay is {spread(align["decay"])}, without {spread(align["no decay"])}; chance is {chance:.2f}.
 - **C2.6** compares 100 snapshots of one run, which resemble their neighbours, so its p-value promises too much; correlations this small
   say little in either direction.
-- **C2.5**: the alignment with decay is {spread(align["decay"])}, without {spread(align["no decay"])}; chance is {chance:.2f}.
 - **C2.7 and G2**: across different amounts of data, norm does not order the networks. With the same data, and the norm held, networks that
   understand and networks that memorise differ in the norm at which they were held.
 - **G4**: once decay is off, the rank changes by {min(drifted):+.0%} to {max(drifted):+.0%} until the end; with decay on, the same
