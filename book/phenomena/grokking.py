@@ -443,7 +443,8 @@ memorised = [
     for r in recordings["decay"]
 ]
 Markdown(
-    f"Switched off after generalisation, the validation error ends at {spread([late(r.metrics['validation_error']) for r in after], 3)}. "
+    f"In {sum(r.metrics['validation_error'][0] <= 0.05 for r in after)} of {len(after)} seeds the validation error was below 5 % when "
+    f"decay was switched off the second time. It ends at {spread([late(r.metrics['validation_error']) for r in after], 3)}. "
     f"The rank does not go on falling: it was {spread([r.effective_rank()[0] for r in after])} at the switch and is "
     f"{spread([late(r.effective_rank()) for r in after])} at the end (the medians of the last tenth, as everywhere), against {spread(lates('decay', quantities['effective rank']))} where "
     f"decay stays on and {spread(memorised)} when the same networks had just memorised: these networks generalise with about the "
@@ -499,23 +500,20 @@ Markdown(
 #
 # The *slingshot* is a fourth. In the literature networks without weight decay can generalise late, in bursts
 # {cite}`thilak2022slingshot`; the paper shows it at its full size over 100,000 steps. For the small network of the
-# laptop tier we searched for such a setting on seeds 0 to 2, over learning rates from 0.003 to 0.02, initial scales
-# from 0.25 to 1, moduli from 31 to 53 and up to 5,000 steps. The best, which runs here, generalised, just, with one
-# of those seeds and not with the other two. Unless it does with all seeds of this page, the claim about it is not
-# judged.
+# laptop tier we searched for such a setting on seed 0, over learning rates from 0.003 to 0.02, initial scales from 0.25
+# to 1, moduli from 31 to 53 and up to 5,000 steps. The best, learning rate 0.02, we tried with seeds 0 to 2 modulo 53: one
+# of them came near a strict error of 5 %, the other two did not. What runs here is the same modulo 47, which is quicker.
+# Unless it generalises with all seeds of this page, the claim about it is not judged.
 
 # %% [markdown]
 # ## Claims
 #
-# Every claim of the paper about grokking, tested on each seed; the bounds are ours and were fixed on other seeds.
+# Every claim of the paper about grokking, tested on each seed; the bounds are ours and were chosen on other seeds (what was
+# revised is told below, under *Choices*).
 # *Late* means the median over the last tenth of a run. Then four statements of our own (G).
 
 
 # %% tags=["remove-input"]
-def rank_of(name):
-    return lates(name, quantities["effective rank"])
-
-
 def per_seed(test):
     return [bool(test(i)) for i in range(len(seeds))]
 
@@ -524,7 +522,7 @@ first_rank = [r.effective_rank()[0] for r in recordings["decay"]]
 strict_late = {name: lates(name, errors["strict error"]) for name in settings}
 plain = {name: lates(name, errors["validation error"]) for name in settings}
 strict_pairs = [int(settings["more data"].data(seed, "cpu").strict.sum()) for seed in seeds]
-rank = {name: rank_of(name) for name in settings}
+rank = {name: lates(name, quantities["effective rank"]) for name in settings}
 norm = {name: lates(name, lambda r: r.frobenius_norm()) for name in settings}
 align = {name: lates(name, lambda r: r.alignment(*pair)) for name in settings}
 largest = {name: lates(name, lambda r: r.singular_values[matrix][:, 0]) for name in settings}

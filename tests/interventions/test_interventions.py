@@ -43,7 +43,7 @@ def test_a_matrix_that_became_zero_stays_finite() -> None:
 @pytest.mark.parametrize("keep", ["top", "bottom"])
 def test_truncation_agrees_with_numpy_and_spares_the_last_matrix(model: OneLayerTransformer, keep: str) -> None:
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    (cut,) = truncations(model, [0.3], keep=keep)  # type: ignore[arg-type]
+    (cut,) = truncations(model, [0.3], keep=keep)
     for name, parameter in cut.named_parameters():
         if parameter.ndim < 2 or name == "decoder.weight":
             assert torch.equal(parameter, before[name])

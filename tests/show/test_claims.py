@@ -12,7 +12,7 @@ import specdyn as sd
 
 def judged(holds: list[bool], **options: object) -> sd.show.Claim:
     settings = {"tier": "laptop", "task": "toy", "measured": {}, **options}
-    return sd.claim("C0.0", "A statement", holds=holds, **settings)  # type: ignore[arg-type]
+    return sd.claim("C0.0", "A statement", holds=holds, **settings)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_the_verdict_follows_from_the_seeds(holds: list[bool], options: dict[str
 
 def test_the_ledger_has_exactly_its_keys_and_plain_numbers() -> None:
     claim = judged(
-        [np.True_, np.False_, True],  # type: ignore[list-item]
+        [np.True_, np.False_, True],
         measured={"array": np.array([0.123456, np.nan, 1e-9]), "number": np.float32(2)},
         chance=1 / 3,
     )

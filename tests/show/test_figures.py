@@ -112,7 +112,7 @@ def test_singular_values_are_said_and_tabled(recording: sd.Recording) -> None:
 @pytest.mark.parametrize("field", ["name", "caption", "alt"])
 def test_a_figure_without_words_is_refused(curves: Figure, field: str) -> None:
     with pytest.raises(ValueError, match=f"has no {field}"):
-        replace(curves, **{field: " "})  # type: ignore[arg-type]
+        replace(curves, **{field: " "})
 
 
 def drawn_points(figure: Figure) -> set[tuple[float, float]]:

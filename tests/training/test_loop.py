@@ -22,7 +22,7 @@ TASK = sd.tasks.modular_addition("smoke")
 
 
 def train(task: sd.tasks.Task = TASK, seed: int = 0, **options: object) -> Run:
-    return sd.train(task, seed, device="cpu", progress=False, **options)  # type: ignore[arg-type]
+    return sd.train(task, seed, device="cpu", progress=False, **options)
 
 
 def state(run: Run, step: int | None = None) -> dict[str, Tensor]:
@@ -177,12 +177,12 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
 class Exploding(sd.tasks.ModularAddition):
     """Its loss is NaN from the eighth update on."""
 
-    def batch(self, data: object, step: int, seed: int) -> tuple[object, int]:  # type: ignore[override]
+    def batch(self, data: object, step: int, seed: int) -> tuple[object, int]:
         return data, step
 
-    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:  # type: ignore[override]
+    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:
         data, step = batch
-        loss = super().loss(model, (data.train, data.train_sums))  # type: ignore[attr-defined]
+        loss = super().loss(model, (data.train, data.train_sums))
         return loss * torch.nan if step == 7 else loss
 
 
@@ -201,13 +201,13 @@ def test_nan_in_the_loss_stops_with_the_step_and_keeps_the_last_good_snapshot() 
 class Infinite(sd.tasks.ModularAddition):
     """Its loss is finite throughout, its tenth gradient is not."""
 
-    def batch(self, data: object, step: int, seed: int) -> tuple[object, int]:  # type: ignore[override]
+    def batch(self, data: object, step: int, seed: int) -> tuple[object, int]:
         return data, step
 
-    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:  # type: ignore[override]
+    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:
         data, step = batch
-        loss = super().loss(model, (data.train, data.train_sums))  # type: ignore[attr-defined]
-        return loss + (torch.sqrt(model.decoder.weight[0, 0] * 0) if step == 9 else 0)  # type: ignore[union-attr,index]
+        loss = super().loss(model, (data.train, data.train_sums))
+        return loss + (torch.sqrt(model.decoder.weight[0, 0] * 0) if step == 9 else 0)
 
 
 def test_an_infinite_gradient_is_seen_before_anything_is_kept() -> None:
@@ -248,7 +248,7 @@ class Longer(sd.tasks.ModularAddition):
 
 
 def test_a_task_whose_code_cannot_be_read_is_refused() -> None:
-    space: dict[str, type] = {"Base": sd.tasks.ModularAddition, "__name__": "nowhere"}  # type: ignore[dict-item]
+    space: dict[str, type] = {"Base": sd.tasks.ModularAddition, "__name__": "nowhere"}
     exec("class Hidden(Base):\n    pass", space)
     with pytest.raises(ValueError, match=r"cannot read the code of .*Hidden: define it in a file"):
         train(space["Hidden"](**vars(TASK)))
@@ -275,7 +275,7 @@ def test_unknown_and_absent_devices_are_refused(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("seed", ["10", 1.5, None, True])
 def test_a_seed_is_an_integer(seed: object) -> None:
     with pytest.raises(TypeError, match="is no integer"):
-        sd.train(TASK, seed)  # type: ignore[arg-type]
+        sd.train(TASK, seed)
 
 
 def test_steps_to_keep_must_exist() -> None:

@@ -104,7 +104,7 @@ def test_a_save_that_fails_leaves_the_old_file(
     before = path.read_bytes()
 
     def half_way(file: object, **arrays: object) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr(np, "savez_compressed", half_way)

@@ -95,18 +95,18 @@ def test_a_sweep_goes_where_runs_go_now(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_an_empty_axis_and_a_double_are_refused(arguments: dict[str, list[float]]) -> None:
     with pytest.raises(ValueError, match="is empty or has doubles"):
-        sd.sweep(TASK, device="cpu", **arguments)  # type: ignore[arg-type]
+        sd.sweep(TASK, device="cpu", **arguments)
 
 
 @pytest.mark.parametrize(("axis", "value"), [("seed", 10), ("weight_decay", 0.1)])
 def test_a_single_value_is_refused_with_the_cure(axis: str, value: float) -> None:
     with pytest.raises(TypeError, match=rf"{axis}={value} is one value: give a list, {axis}=\[{value}\]"):
-        sd.sweep(TASK, device="cpu", **{"seed": [1], axis: value})  # type: ignore[arg-type]
+        sd.sweep(TASK, device="cpu", **{"seed": [1], axis: value})
 
 
 def test_a_seed_that_is_no_integer_is_refused() -> None:
     with pytest.raises(TypeError, match="'ten' is no integer"):
-        sd.sweep(TASK, seed=["ten"], device="cpu")  # type: ignore[list-item]
+        sd.sweep(TASK, seed=["ten"], device="cpu")
 
 
 def test_a_field_the_task_does_not_have_is_refused() -> None:
