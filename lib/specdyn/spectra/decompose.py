@@ -54,6 +54,25 @@ class SVD(NamedTuple):
         """
         return RESOLVED * self.S[..., :1] < self.S
 
+    @property
+    def mT(self) -> "SVD":
+        """The decomposition of the transposed matrix, as of a weight stored the other way round.
+
+        >>> decompose(torch.ones(3, 2)).mT.U.shape
+        torch.Size([2, 2])
+        """
+        return SVD(self.Vh.mT, self.S, self.U.mT)
+
+    def top(self, k: int) -> "SVD":
+        """Return the ``k`` largest components, or all if there are fewer; a copy, to keep for long.
+
+        >>> decompose(torch.ones(3, 2)).top(1).U.shape
+        torch.Size([3, 1])
+        """
+        if k < 1:
+            raise ValueError(f"cannot keep the top {k} of {self.S.shape[-1]} singular components: keep at least 1")
+        return SVD(self.U[..., :k].clone(), self.S[..., :k].clone(), self.Vh[..., :k, :].clone())
+
     def residual(self, matrix: Tensor) -> float:
         """Return ``|matrix - U S Vh|`` relative to ``|matrix|`` (Frobenius), worst of a batch.
 
@@ -185,8 +204,8 @@ def _wide(matrix: Tensor) -> tuple[Tensor, bool]:
     return (matrix.mT if tall else matrix), tall
 
 
-def _oriented(U: Tensor, S: Tensor, Vh: Tensor, tall: bool) -> SVD:
-    return SVD(Vh.mT, S, U.mT) if tall else SVD(U, S, Vh)
+def _oriented(svd: SVD, tall: bool) -> SVD:
+    return svd.mT if tall else svd
 
 
 def _gram_values(matrix: Tensor) -> Tensor:
@@ -204,7 +223,7 @@ def _gram_vectors(matrix: Tensor) -> SVD:
     V = torch.where(defined[..., None, :], V / S[..., None, :], 0.0)
     if bool((S[..., -1] <= _ORTHONORMAL_ENOUGH * S[..., 0]).any()):
         V = _complete(V)
-    return _oriented(U, S, V.mT, tall)
+    return _oriented(SVD(U, S, V.mT), tall)
 
 
 def _complete(V: Tensor) -> Tensor:
@@ -228,7 +247,7 @@ def _qr_vectors(matrix: Tensor) -> SVD:
     wide, tall = _wide(_at_least_float32(matrix))
     Q, R = torch.linalg.qr(wide.mT)
     right, S, left = torch.linalg.svd(R, full_matrices=False)
-    return _oriented(left.mT, S, (Q @ right).mT, tall)
+    return _oriented(SVD(left.mT, S, (Q @ right).mT), tall)
 
 
 def _svd_values(matrix: Tensor) -> Tensor:

@@ -1,19 +1,16 @@
-"""Pure functions of spectra and of singular vectors.
+"""Pure functions of a spectrum: ranks, norms and measures of inequality.
 
-Functions of a spectrum take singular values ``s`` of shape ``(..., R)``, as a tensor or an array,
+They take singular values ``s`` of shape ``(..., R)``, as a tensor or an array,
 in any order, and return one float64 number per spectrum, shape ``(...)``, of the same kind.
 Inputs are never changed. With p = s / sum(s), 0 log 0 is 0.
 """
 
-from math import exp, lgamma, pi, sqrt
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-
-from specdyn.spectra.decompose import SVD
 
 Values = TypeVar("Values", Tensor, NDArray[Any])
 
@@ -101,95 +98,22 @@ def frobenius_norm(s: Values) -> Values:
     return _like(s, torch.linalg.vector_norm(_read(s), dim=-1))
 
 
-def agreement(a: SVD, b: SVD) -> Tensor:
-    """Return ``|<u_j, u'_j> <v_j, v'_j>|`` for j = 1..R, shape ``(..., R)``, in [0, 1].
+def spectral_norm(s: Values) -> Values:
+    """Return s_1, the largest singular value: the most the matrix can stretch a vector.
 
-    Compares component j of two matrices of one shape, at two times or in two networks (Yunis et
-    al. 2024, Equation 5). 1 means the same direction up to sign; `agreement_chance` is what
-    unrelated matrices give. NaN where either matrix has no component j (see `SVD.defined`).
-
-    >>> from specdyn.spectra import decompose
-    >>> svd = decompose(torch.diag(torch.tensor([2.0, 1.0])))
-    >>> agreement(svd, svd).tolist()
-    [1.0, 1.0]
+    >>> float(spectral_norm(np.array([3.0, 4.0])))
+    4.0
     """
-    if a.U.shape[-2] != b.U.shape[-2] or a.Vh.shape[-1] != b.Vh.shape[-1]:
-        raise ValueError(
-            f"agreement compares matrices of one shape, not {_shape(a)} with {_shape(b)}; "
-            "for neighbouring layers use alignment"
-        )
-    overlap = (a.U * b.U).sum(-2) * (a.Vh * b.Vh).sum(-1)
-    return torch.where(a.defined & b.defined, overlap.abs(), torch.nan)
+    return _like(s, _read(s).amax(-1))
 
 
-def alignment(prev: SVD, next: SVD) -> Tensor:
-    """Return ``|<u_j, v'_j>|`` for j = 1..min(R, R'): what layer ``prev`` writes, ``next`` reads.
+def nuclear_norm(s: Values) -> Values:
+    """Return sum(s), the nuclear norm of the matrix.
 
-    ``u_j`` are the left (output) vectors of the earlier matrix, ``v'_j`` the right (input) vectors
-    of the one it feeds (Yunis et al. 2024, the diagonal of Equation 3). `alignment_chance` is what
-    unrelated layers give. NaN where either matrix has no component j (see `SVD.defined`).
-
-    >>> from specdyn.spectra import decompose
-    >>> first = decompose(torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
-    >>> second = decompose(torch.tensor([[5.0, 0.0], [0.0, 3.0]]))
-    >>> alignment(first, second).tolist()
-    [1.0, 1.0]
+    >>> float(nuclear_norm(np.array([3.0, 4.0])))
+    7.0
     """
-    if prev.U.shape[-2] != next.Vh.shape[-1]:
-        raise ValueError(
-            f"alignment: a matrix of shape {_shape(prev)} writes {prev.U.shape[-2]} numbers and "
-            f"one of shape {_shape(next)} reads {next.Vh.shape[-1]}; give the feeding layer first"
-        )
-    k = min(prev.S.shape[-1], next.S.shape[-1])
-    overlap = (prev.U[..., :k] * next.Vh[..., :k, :].mT).sum(-2)
-    both = prev.defined[..., :k] & next.defined[..., :k]
-    return torch.where(both, overlap.abs(), torch.nan)
-
-
-def top_score(diagonal: Tensor, *, k: int = 10) -> Tensor:
-    """Return the mean of the first ``k`` entries of an agreement or alignment, shape ``(...)``.
-
-    Entries that are NaN (undefined) are left out; NaN only if none is left (Yunis et al. 2024,
-    Equation 4, with k = 10).
-
-    >>> float(top_score(torch.tensor([1.0, 0.5, float("nan"), 0.0]), k=3))
-    0.75
-    """
-    if k < 1:
-        raise ValueError(f"k={k} must be at least 1")
-    return diagonal[..., :k].nanmean(-1)
-
-
-def alignment_chance(d: int) -> float:
-    """Return E|<u, v>| for independent random unit vectors in ``d`` dimensions.
-
-    Exactly Gamma(d/2) / (sqrt(pi) Gamma((d+1)/2)), close to sqrt(2 / (pi d)).
-
-    >>> alignment_chance(1)
-    1.0
-    >>> round(alignment_chance(128), 4)
-    0.0707
-    """
-    if d < 1:
-        raise ValueError(f"d={d}: vectors have at least one dimension")
-    return min(1.0, exp(lgamma(d / 2) - lgamma((d + 1) / 2)) / sqrt(pi))
-
-
-def agreement_chance(m: int, n: int) -> float:
-    """Return the expected agreement of one component of two unrelated ``m x n`` matrices.
-
-    The product of the chance levels of its two sides, since they are independent.
-
-    >>> agreement_chance(1, 1)
-    1.0
-    >>> round(agreement_chance(512, 4608) * 1e4, 2)
-    4.15
-    """
-    return alignment_chance(m) * alignment_chance(n)
-
-
-def _shape(svd: SVD) -> tuple[int, int]:
-    return svd.U.shape[-2], svd.Vh.shape[-1]
+    return _like(s, _read(s).sum(-1))
 
 
 def _read(s: Tensor | NDArray[Any]) -> Tensor:
