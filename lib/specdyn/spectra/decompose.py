@@ -29,6 +29,18 @@ _SQUARABLE = (1e-140, 1e140)
 """Entries of this size can be squared and summed in float64 without under- or overflow."""
 
 
+_ROWS = 64
+"""Rows of a Gram matrix formed at once: fewer waste time on calls, more on the triangle not needed."""
+
+_SOLVED_ON_CPU = 256
+"""Up to this side, a Gram matrix from a CUDA device is solved on the CPU.
+
+PyTorch takes the matrices of a batch one after another on CUDA: 64 of side 128 in 316 ms on an RTX 4080
+(pytorch/pytorch#175585), where one core of a CPU takes 67 ms. The number 256 is a guess between that and
+the sizes where a device must win. It was not measured here: ``benchmarks/probe_gpu.py`` measures it.
+"""
+
+
 class SVD(NamedTuple):
     """Singular value decomposition ``matrix = U @ diag(S) @ Vh``, in PyTorch's convention.
 
@@ -210,20 +222,34 @@ def _oriented(svd: SVD, tall: bool) -> SVD:
 
 def _gram_values(matrix: Tensor) -> Tensor:
     wide, _ = _wide(matrix.double())
-    squares: Tensor = torch.linalg.eigvalsh(wide @ wide.mT)
+    squares: Tensor = torch.linalg.eigvalsh(_near(_gram(wide))).to(wide.device)
     return squares.flip(-1).clamp_min(0).sqrt()
 
 
 def _gram_vectors(matrix: Tensor) -> SVD:
     wide, tall = _wide(matrix.double())
-    squares, U = torch.linalg.eigh(wide @ wide.mT)
-    S, U = squares.flip(-1).clamp_min(0).sqrt(), U.flip(-1)
-    V = wide.mT @ U
-    defined = RESOLVED * S[..., :1] < S
-    V = torch.where(defined[..., None, :], V / S[..., None, :], 0.0)
+    squares, U = (x.to(wide.device).flip(-1) for x in torch.linalg.eigh(_near(_gram(wide))))
+    S = squares.clamp_min(0).sqrt()
+    inverse = torch.where(RESOLVED * S[..., :1] < S, 1 / S, 0.0)
+    Vh = (U * inverse[..., None, :]).mT @ wide  # twice as fast as wide.mT @ U
     if bool((S[..., -1] <= _ORTHONORMAL_ENOUGH * S[..., 0]).any()):
-        V = _complete(V)
-    return _oriented(SVD(U, S, V.mT), tall)
+        Vh = _complete(Vh.mT).mT
+    return _oriented(SVD(U, S, Vh), tall)
+
+
+def _gram(wide: Tensor) -> Tensor:
+    """Return the lower triangle of ``wide @ wide.mT``, which is all that eigenvalue solvers read."""
+    m = wide.shape[-2]
+    gram = wide.new_zeros(*wide.shape[:-1], m)
+    for start in range(0, m, _ROWS):
+        end = min(start + _ROWS, m)
+        gram[..., start:end, :end] = wide[..., start:end, :] @ wide[..., :end, :].mT
+    return gram
+
+
+def _near(gram: Tensor) -> Tensor:
+    """Return the matrix where its eigenvalues are found sooner: small ones on the CPU."""
+    return gram.cpu() if gram.is_cuda and gram.shape[-1] <= _SOLVED_ON_CPU else gram
 
 
 def _complete(V: Tensor) -> Tensor:
