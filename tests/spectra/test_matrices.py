@@ -43,7 +43,7 @@ def test_matrices_come_in_parameter_order_with_their_names(block: Block) -> None
 
 
 def test_views_share_memory_with_the_parameters(block: Block) -> None:
-    for matrix in matrices(block, by_head=True):
+    for matrix in matrices(block, split="heads"):
         parameter = block.get_parameter(matrix.name.partition("[")[0])
         assert matrix.view.untyped_storage().data_ptr() == parameter.untyped_storage().data_ptr()
         assert not matrix.view.requires_grad
@@ -56,7 +56,7 @@ def test_an_embedding_maps_a_word_to_its_vector(block: Block) -> None:
 
 
 def test_heads_are_what_attention_computes_with(block: Block) -> None:
-    by_name = {matrix.name: matrix.view for matrix in matrices(block, by_head=True)}
+    by_name = {matrix.name: matrix.view for matrix in matrices(block, split="heads")}
     x = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(1))
     attention = block.attention
     nn.init.normal_(attention.in_proj_bias, generator=torch.Generator().manual_seed(2))
@@ -73,7 +73,7 @@ def test_heads_are_what_attention_computes_with(block: Block) -> None:
 
 
 def test_heads_together_hold_the_energy_of_the_fused_matrix(block: Block) -> None:
-    fused, heads = measure(block), measure(block, by_head=True)
+    fused, heads = measure(block), measure(block, split="heads")
     for name in ("attention.in_proj_weight", "attention.out_proj.weight"):
         parts = [s.frobenius_norm for key, s in heads.items() if key.startswith(name)]
         assert np.hypot.reduce(parts) == pytest.approx(fused[name].frobenius_norm)
@@ -87,7 +87,7 @@ def test_separate_projections_are_found() -> None:
         ("v_proj_weight", (8, 6)),
         ("out_proj.weight", (8, 8)),
     ]
-    heads = [m for m in matrices(attention, by_head=True) if m.name.startswith("k_proj")]
+    heads = [m for m in matrices(attention, split="heads") if m.name.startswith("k_proj")]
     assert [(m.name, m.shape) for m in heads] == [
         ("k_proj_weight[k0]", (4, 5)),
         ("k_proj_weight[k1]", (4, 5)),
@@ -95,11 +95,11 @@ def test_separate_projections_are_found() -> None:
 
 
 def test_everything_left_out_has_a_reason(block: Block) -> None:
-    block.filters = nn.Conv2d(3, 4, 3)
+    block.shears = nn.LayerNorm((3, 4))
     block.free = nn.Parameter(torch.ones(2, 2))
     reasons = {row.name: row.reason for row in describe(block).left_out}
     assert "no known kind" in reasons["free"]
-    assert reasons["filters.weight"].startswith("Conv2d is no known kind")
+    assert reasons["shears.weight"] == "multiplied or added entry by entry, not a matrix"
     assert reasons["norm.weight"] == reasons["up.bias"] == "a vector, not a matrix"
     every = {name for name, _ in block.named_parameters()}
     assert set(reasons) | {matrix.name for matrix in describe(block).matrices} == every
@@ -141,7 +141,7 @@ class Mixer(nn.Module):
 @pytest.fixture
 def _taught() -> Iterator[None]:
     @read_module.register
-    def _(module: Mixer, by_head: bool) -> list[Part]:
+    def _(module: Mixer) -> list[Part]:
         return [Part("kernel", "Mixer", module.kernel.flatten(1))]
 
     yield
@@ -232,7 +232,7 @@ def test_an_unknown_name_is_answered_with_the_names_there_are(block: Block) -> N
 def test_measuring_changes_neither_weights_nor_the_random_state(block: Block) -> None:
     before = {name: p.detach().clone() for name, p in block.named_parameters()}
     state = torch.get_rng_state()
-    measure(block, by_head=True)
+    measure(block, split="heads")
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(p, before[name]) for name, p in block.named_parameters())
 
@@ -259,7 +259,7 @@ def test_fresh_linear_layers_have_the_known_effective_rank(m: int, n: int, publi
 
 
 def test_decomposition_of_heads_works_as_a_batch(block: Block) -> None:
-    heads = [m.view for m in matrices(block, by_head=True) if "[q" in m.name]
+    heads = [m.view for m in matrices(block, split="heads") if "[q" in m.name]
     stacked = decompose(torch.stack(heads))
     for i, head in enumerate(heads):
         assert torch.allclose(stacked.S[i], decompose(head).S)

@@ -1,42 +1,46 @@
-"""Which matrices a network consists of, as views of its parameters."""
+"""Which matrices a network consists of, as views of its parameters, and how they are named."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import singledispatch
-from html import escape
+import re
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from specdyn.spectra.effective import StandIns
+from specdyn.spectra.layers import Part, read_module
 
-@dataclass(frozen=True)
-class Part:
-    """A piece of a module's own parameter, seen as a 2-D view; ``label`` tells heads apart.
+SPLITS = ("gates", "groups", "heads", "qkv")
+"""What the layers known here come apart into; layers of your own may add to it."""
 
-    >>> layer = nn.Linear(3, 2)
-    >>> Part("weight", "Linear", layer.weight).view.shape
-    torch.Size([2, 3])
-    """
-
-    parameter: str
-    kind: str
-    view: Tensor
-    label: str = ""
+_NAME = re.compile(r"(?P<parameter>[^\[\]]+)(\[(?P<label>[^\[\]:]+)\])?(\[:,(?P<low>\d+):(?P<high>\d+)\])?")
 
 
 @dataclass(frozen=True)
 class Matrix:
     """A weight of a network seen as a matrix that maps the layer's input to its output.
 
-    ``name`` is the parameter's name in the model, with the head in brackets where it is one;
-    ``view`` shares memory with the parameter.
+    ``name`` is the parameter's name in the model, then in brackets the piece if it is one (``[q]``,
+    ``[i]``, ``[group3]``) and the columns if not all are meant (``[:,0:64]``, counted in input
+    features). ``[q*]`` is a stack of all heads of the queries, ``view`` then has three dimensions.
+    ``blocks`` to ``position`` say what rows and columns stand for, as in `Part`. ``stored`` is a tensor
+    of as many entries in the same order that shares memory with the parameter, which is mostly ``view``
+    itself; ``None`` where the layer computes its weight from something else.
 
-    >>> [matrix.name for matrix in matrices(nn.MultiheadAttention(4, 2), by_head=True)][-2:]
+    >>> [matrix.name for matrix in matrices(nn.MultiheadAttention(4, 2), split="heads")][-2:]
     ['out_proj.weight[o0]', 'out_proj.weight[o1]']
     """
 
     name: str
     kind: str
-    view: Tensor
+    view: Tensor = field(repr=False)
+    blocks: int = 1
+    block: int = 0
+    positions: int = 1
+    position: int = 0
+    stored: Tensor | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,14 +49,30 @@ class Matrix:
         >>> matrices(nn.Linear(3, 2))[0].shape
         (2, 3)
         """
-        rows, columns = self.view.shape
+        rows, columns = self.view.shape[-2:]
         return rows, columns
+
+    def write(self, values: Tensor) -> None:
+        """Put other values into the parameter that this matrix is a view of.
+
+        Raises ``ValueError`` for a weight that the layer computes, which has no place to write to.
+
+        >>> layer = nn.ConvTranspose2d(2, 3, 2)
+        >>> matrices(layer)[0].write(torch.zeros(3, 8))
+        >>> layer.weight.abs().sum().item()
+        0.0
+        """
+        if self.stored is None:
+            raise ValueError(f"{self.name} is computed by its layer and cannot be written to; change what it stores")
+        with torch.no_grad():
+            self.stored.copy_(values.reshape(self.stored.shape))
 
 
 @dataclass(frozen=True)
 class LeftOut:
     """A parameter that is not measured, and why.
 
+    >>> from specdyn.spectra import describe
     >>> describe(nn.Linear(3, 2)).left_out[0].reason
     'a vector, not a matrix'
     """
@@ -62,203 +82,282 @@ class LeftOut:
     reason: str
 
 
-@singledispatch
-def read_module(module: nn.Module, by_head: bool) -> list[Part]:
-    """Return the matrices among a module's own parameters; none for a type that is not known.
-
-    Teach it a layer of your own with one function. It is given the module and whether attention
-    is wanted by head:
-
-    >>> import torch
-    >>> class Bilinear(nn.Module):
-    ...     def __init__(self):
-    ...         super().__init__()
-    ...         self.mixer = nn.Parameter(torch.ones(2, 3, 4))
-    >>> @read_module.register
-    ... def _(module: Bilinear, by_head: bool) -> list[Part]:
-    ...     return [Part("mixer", "Bilinear", module.mixer.flatten(1))]
-    >>> [matrix.shape for matrix in matrices(Bilinear())]
-    [(2, 12)]
-    """
-    return []
-
-
-@read_module.register
-def _(module: nn.Linear, by_head: bool) -> list[Part]:
-    return [Part("weight", "Linear", module.weight)]
-
-
-@read_module.register
-def _(module: nn.Embedding, by_head: bool) -> list[Part]:
-    # Stored as (words, width). Transposed it is the linear map of a one-hot word, like any layer.
-    return [Part("weight", "Embedding", module.weight.T)]
-
-
-@read_module.register
-def _(module: nn.MultiheadAttention, by_head: bool) -> list[Part]:
-    inputs = _attention_inputs(module)
-    out = module.out_proj.weight
-    if not by_head:
-        names = {name: weight for name, _, weight in inputs}
-        if module.in_proj_weight is not None:
-            names = {"in_proj_weight": module.in_proj_weight}
-        parts = [Part(name, "attention input", weight) for name, weight in names.items()]
-        return [*parts, Part("out_proj.weight", "attention output", out)]
-    d = module.head_dim
-    parts = [
-        Part(name, "attention head", weight[h * d : (h + 1) * d], f"{letter}{h}")
-        for name, letter, weight in inputs
-        for h in range(module.num_heads)
-    ]
-    columns = [out[:, h * d : (h + 1) * d] for h in range(module.num_heads)]
-    kind = "attention head"
-    return parts + [Part("out_proj.weight", kind, view, f"o{h}") for h, view in enumerate(columns)]
-
-
-def _attention_inputs(module: nn.MultiheadAttention) -> list[tuple[str, str, Tensor]]:
-    """Return (parameter, letter, weight) of the query, key and value projections."""
-    if module.in_proj_weight is not None:
-        blocks = module.in_proj_weight.chunk(3)
-        return [("in_proj_weight", letter, w) for letter, w in zip("qkv", blocks, strict=True)]
-    separate = module.q_proj_weight, module.k_proj_weight, module.v_proj_weight
-    return [(f"{x}_proj_weight", x, w) for x, w in zip("qkv", separate, strict=True)]
-
-
-def matrices(model: nn.Module, *, by_head: bool = False) -> list[Matrix]:
+def matrices(model: nn.Module, *, split: str | Collection[str] = ()) -> list[Matrix]:
     """Return every matrix of a model, in the order of ``model.named_parameters()``.
 
-    Linear layers are read as they are stored, embeddings transposed, attention as its fused input
-    projection and its output projection, or with ``by_head=True`` one matrix per head: rows of
-    the query, key and value projections, columns of the output projection. A tensor that is used
-    twice appears once. `describe` shows what was left out and why; `read_module` is how to add a
-    kind of layer.
+    Layers are read as maps from their inputs to their outputs: linear layers as they are stored,
+    embeddings transposed, kernels flattened to outputs x (inputs and positions), the gates of an LSTM
+    or GRU and the queries, keys and values of attention in one. ``split`` takes them apart: ``"gates"``
+    of recurrent layers, ``"groups"`` of convolutions, ``"qkv"`` and ``"heads"`` of attention, or several
+    of these. A tensor that is used twice appears once, and a parametrized or pruned weight as the layer
+    uses it in evaluation. `describe` shows what was left out and why; `read_module` is how to add a kind
+    of layer.
 
-    Raises ``ValueError`` if there is no matrix at all, or if a parameter has no values yet (lazy
-    or meta).
+    Raises ``ValueError`` if there is no matrix at all, if a parameter has no values yet (lazy or meta),
+    or if nothing is known by the name of the split.
 
-    >>> model = nn.Sequential(nn.Embedding(10, 4), nn.Linear(4, 3))
+    >>> model = nn.Sequential(nn.Embedding(10, 4), nn.LSTM(4, 3))
     >>> [(matrix.name, matrix.shape) for matrix in matrices(model)]
-    [('0.weight', (4, 10)), ('1.weight', (3, 4))]
+    [('0.weight', (4, 10)), ('1.weight_ih_l0', (12, 4)), ('1.weight_hh_l0', (12, 3))]
+    >>> [matrix.name for matrix in matrices(model, split="gates")][:3]
+    ['0.weight', '1.weight_ih_l0[i]', '1.weight_ih_l0[f]']
     """
-    found = [row for row in _walk(model, by_head) if isinstance(row, Matrix)]
-    if not found:
-        raise ValueError(
-            f"{type(model).__name__} has no matrix that can be measured; specdyn.describe(model) "
-            "says why, and specdyn.spectra.read_module is how to add a kind of layer"
-        )
+    return read(model).matrices(split)
+
+
+def find(model: nn.Module, names: Iterable[str]) -> dict[str, Matrix]:
+    """Return the matrices with these names, wholes and pieces, stacks and columns.
+
+    A tied weight goes by each of its names, read as the layer of that name reads it.
+
+    Raises ``ValueError`` for a name that nothing answers to, with the nearest ones there are.
+
+    >>> found = find(nn.MultiheadAttention(4, 2), ["in_proj_weight[v]", "in_proj_weight[q*]"])
+    >>> [tuple(matrix.view.shape) for matrix in found.values()]
+    [(4, 4), (2, 2, 4)]
+    >>> find(nn.Linear(6, 2), ["weight[:,0:3]"])["weight[:,0:3]"].shape
+    (2, 3)
+    """
+    return read(model).find(names)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A model as its layers read it.
+
+    ``parts`` holds, by the name of each weight that can be measured, the whole and all its pieces: a
+    tied weight under each of its names. ``measured`` are the names that are measured, ``left_out`` is
+    everything else, and ``storages`` tell which memory belongs to parameters.
+
+    >>> reading = read(nn.GRU(3, 5))
+    >>> reading.measured
+    ('weight_ih_l0', 'weight_hh_l0')
+    >>> [part.label for part in reading.parts["weight_ih_l0"]]
+    ['', 'r', 'z', 'n']
+    """
+
+    model: nn.Module
+    parts: dict[str, list[Part]]
+    measured: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+    storages: frozenset[int]
+
+    def matrices(self, split: str | Collection[str] = ()) -> list[Matrix]:
+        """Return what `matrices` returns of the model.
+
+        >>> [matrix.name for matrix in read(nn.Linear(3, 2)).matrices()]
+        ['weight']
+        """
+        if not self.measured:
+            raise ValueError(
+                f"{type(self.model).__name__} has no matrix that can be measured; specdyn.describe(model) "
+                "says why, and specdyn.spectra.read_module is how to add a kind of layer"
+            )
+        wanted = self._splits(split)
+        found = []
+        for name in self.measured:
+            pieces = [part for part in self.parts[name] if part.split in wanted]
+            found += [self._matrix(_piece(name, part.label), part) for part in pieces or self.parts[name][:1]]
+        return found
+
+    def find(self, names: Iterable[str]) -> dict[str, Matrix]:
+        """Return what `find` returns of the model.
+
+        >>> list(read(nn.Linear(3, 2)).find(["weight"]))
+        ['weight']
+        """
+        return {name: self._matrix(name, self._part(name)) for name in names}
+
+    def _splits(self, split: str | Collection[str]) -> set[str]:
+        wanted = {split} if isinstance(split, str) else set(split)
+        choices = set(SPLITS).union(part.split for parts in self.parts.values() for part in parts) - {""}
+        if unknown := wanted - choices:
+            raise ValueError(f"unknown split {', '.join(map(repr, sorted(unknown)))}: choose from {sorted(choices)}")
+        return wanted
+
+    def _matrix(self, name: str, part: Part) -> Matrix:
+        stored = part.view if part.stored is None else part.stored
+        mine = stored.untyped_storage().data_ptr() in self.storages
+        meaning = part.blocks, part.block, part.positions, part.position
+        return Matrix(name, part.kind, part.view.detach(), *meaning, stored.detach() if mine else None)
+
+    def _part(self, name: str) -> Part:
+        match = _NAME.fullmatch(name)
+        label = match["label"] or "" if match else ""
+        known = self.parts.get(match["parameter"], []) if match else []
+        pattern = re.compile(r"\d+".join(map(re.escape, label.split("*"))))
+        found = [part for part in known if pattern.fullmatch(part.label)]
+        if match is None or not found:
+            raise ValueError(self._unknown(name))
+        stack = replace(found[0], view=torch.stack([part.view for part in found])) if "*" in label else found[0]
+        return _columns(name, stack, match["low"], match["high"])
+
+    def _unknown(self, name: str) -> str:
+        for row in self.left_out:
+            if row.name == name:
+                return f"{name} is no matrix that can be measured: {row.reason}"
+        names = [_piece(weight, part.label) for weight, parts in self.parts.items() for part in parts]
+        near = get_close_matches(name, names, cutoff=0.4) or names[:3]
+        return f"no matrix {name!r} in {type(self.model).__name__}; the nearest names are {', '.join(near)}"
+
+
+def read(model: nn.Module, weights: Mapping[str, Tensor] | None = None) -> Reading:
+    """Read a model once, with other values for the parameters that ``weights`` names.
+
+    >>> read(nn.Linear(3, 2), {"weight": torch.zeros(2, 3)}).find(["weight"])["weight"].view.sum().item()
+    0.0
+    """
+    named = dict(model.named_parameters(remove_duplicate=False))
+    for name, parameter in named.items():
+        _refuse_without_values(name, parameter)
+    instead = _instead(named, weights or {})
+    stand_ins = StandIns(instead)
+    with torch.no_grad():
+        parts = _parts(stand_ins.of(model))
+    values = {name: instead.get(id(parameter), parameter) for name, parameter in named.items()}
+    rows = list(_rows(model, values, stand_ins, parts))
+    return Reading(
+        model,
+        {row.name: parts[row.name] for row in rows if row.tied or not row.reason},
+        tuple(row.name for row in rows if not row.reason),
+        tuple(LeftOut(row.name, row.shape, row.reason) for row in rows if row.reason),
+        frozenset(p.untyped_storage().data_ptr() for p in named.values() if p.layout is torch.strided),
+    )
+
+
+class _Row(NamedTuple):
+    """A weight, and why it is not measured, if it is not; ``tied`` if only because it already was."""
+
+    name: str
+    shape: tuple[int, ...]
+    reason: str
+    tied: bool = False
+
+
+def _rows(
+    model: nn.Module, values: Mapping[str, Tensor], stand_ins: StandIns, parts: Mapping[str, list[Part]]
+) -> Iterator[_Row]:
+    """Say of every weight once whether it is measured, and if not, why."""
+    owners = dict(model.named_modules(remove_duplicate=False))
+    computed = _computed(owners, values, stand_ins)
+    first: dict[Hashable, _Computed] = {}
+    done: set[str] = set()
+    for name, stored in values.items():
+        weight = computed.get(name, _Computed(name, stored, _identity(stored)))
+        if weight.name not in done:
+            done.add(weight.name)
+            known = first.setdefault(weight.key, weight)
+            if known is not weight and (name not in computed or torch.equal(known.value, weight.value)):
+                reason, tied = f"the same tensor as {known.name}", weight.name in parts
+            else:
+                owner = owners[weight.name.rpartition(".")[0]]
+                reason, tied = _why_not(weight.value, owner, weight.name in parts), False
+            yield _Row(weight.name, tuple(weight.value.shape), reason, tied)
+        if name in computed:
+            yield _Row(name, tuple(stored.shape), f"{weight.name} is computed from it")
+    for name in parts.keys() - done:
+        yield _Row(name, tuple(parts[name][0].view.shape), "a buffer or an attribute, not a parameter")
+    yield from _quantized(model)
+
+
+class _Computed(NamedTuple):
+    name: str
+    value: Tensor
+    key: Hashable
+
+
+def _computed(
+    owners: Mapping[str, nn.Module], values: Mapping[str, Tensor], stand_ins: StandIns
+) -> dict[str, _Computed]:
+    """Return, by the name of each parameter that something is computed from, what that is."""
+    found: dict[str, _Computed] = {}
+    for path, module in owners.items():
+        for name, value, sources in stand_ins.computed.get(id(module), ()):
+            names = [_join(path, source) for source in sources]
+            key = tuple(_identity(values[source]) for source in names)
+            for source in names:
+                found.setdefault(source, _Computed(_join(path, name), value, key))
     return found
 
 
-def _walk(model: nn.Module, by_head: bool) -> Iterator[Matrix | LeftOut]:
-    """Go through all parameters once and say of each what it is measured as, or why it is not."""
-    owners = dict(model.named_modules(remove_duplicate=False))
-    first_name: dict[int, str] = {}
-    parts: dict[str, list[Part]] = {}
-    for path, module in model.named_modules():
-        for part in read_module(module, by_head):
-            parts.setdefault(_join(path, part.parameter), []).append(part)
-    for name, parameter in model.named_parameters(remove_duplicate=False):
-        _refuse_without_values(name, parameter)
-        shape = tuple(parameter.shape)
-        known = first_name.setdefault(id(parameter), name)
-        if known != name:
-            yield LeftOut(name, shape, f"the same tensor as {known}")
-            continue
-        reason = _why_not(parameter, owners[name.rpartition(".")[0]], name in parts)
-        if reason:
-            yield LeftOut(name, shape, reason)
-            continue
-        for part in _own_parts(parts[name]):
-            label = f"[{part.label}]" if part.label else ""
-            yield Matrix(name + label, part.kind, part.view.detach())
+def _parts(model: nn.Module) -> dict[str, list[Part]]:
+    """Return what the modules read, by the name of the weight, wholes first."""
+    found: dict[str, list[Part]] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for part in read_module(module):
+            found.setdefault(_join(path, part.parameter), []).append(part)
+    # What the outermost module says counts: attention knows more of ``out_proj`` than a Linear.
+    return {name: [part for part in parts if part.parameter == parts[0].parameter] for name, parts in found.items()}
 
 
-def _own_parts(parts: list[Part]) -> list[Part]:
-    """Keep what the outermost module says: attention knows more of ``out_proj`` than a Linear."""
-    return [part for part in parts if part.parameter == parts[0].parameter]
+def _instead(named: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> dict[int, Tensor]:
+    """Return by the identity of a parameter what is read in its place."""
+    for name, weight in weights.items():
+        if name not in named:
+            near = get_close_matches(name, named) or list(named)[:3]
+            raise ValueError(f"weights: the model has no parameter {name!r}; the nearest are {', '.join(near)}")
+        if weight.shape != named[name].shape:
+            theirs, ours = tuple(weight.shape), tuple(named[name].shape)
+            raise ValueError(f"weights: {name} has shape {theirs}, but {ours} in the model")
+    return {id(named[name]): weight.detach() for name, weight in weights.items()}
 
 
-def _refuse_without_values(name: str, parameter: nn.Parameter) -> None:
+def _refuse_without_values(name: str, parameter: Tensor) -> None:
     if isinstance(parameter, nn.UninitializedParameter):
         raise ValueError(f"{name} is lazy and has no shape yet; run one batch through the model first")
     if parameter.is_meta:
         raise ValueError(f"{name} is on the meta device and has no values; use model.to_empty(...)")
 
 
-def _why_not(parameter: nn.Parameter, owner: nn.Module, known: bool) -> str:
-    """Return why a parameter is no matrix, or an empty string if it is one."""
-    if sum(size > 1 for size in parameter.shape) < 2 and not (known and parameter.ndim >= 2):
+def _why_not(value: Tensor, owner: nn.Module, known: bool) -> str:
+    """Return why a weight is no matrix, or an empty string if it is one."""
+    if sum(size > 1 for size in value.shape) < 2 and not (known and value.ndim >= 2):
         return "a vector, not a matrix"
-    if parameter.numel() == 0:
+    if value.numel() == 0:
         return "empty"
-    if not parameter.is_floating_point():
-        return f"{parameter.dtype} values are not real numbers"
+    if not value.is_floating_point():
+        return f"{value.dtype}: only real floating-point weights are measured"
+    if value.layout is not torch.strided:
+        return f"{value.layout}: only dense weights are measured"
+    if isinstance(owner, nn.LayerNorm | nn.RMSNorm):
+        return "multiplied or added entry by entry, not a matrix"
     if not known:
-        return f"{type(owner).__name__} is no known kind of layer (see specdyn.spectra.read_module)"
+        kind = type(owner).__name__
+        if read_module.dispatch(type(owner)) is read_module.dispatch(nn.Module):
+            return f"{kind} is no known kind of layer (see specdyn.spectra.read_module)"
+        return f"not among what is read of {kind} (see specdyn.spectra.read_module)"
     return ""
+
+
+def _quantized(model: nn.Module) -> Iterator[_Row]:
+    """Find the layers that pack their weights away where they are no parameters."""
+    for path, module in model.named_modules():
+        packed = any(callable(getattr(module, name, None)) for name in ("weight", "get_weight"))
+        if packed and "quantized" in type(module).__module__.split("."):
+            yield _Row(_join(path, "weight"), (), "quantized; measure the model before it is converted")
+
+
+def _identity(tensor: Tensor) -> Hashable:
+    """Tell tensors apart by the memory they occupy, so that ties made through ``.data`` are seen too."""
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return id(tensor)
+    return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _columns(name: str, part: Part, low: str | None, high: str | None) -> Part:
+    """Keep the columns that read the input features from ``low`` up to ``high``."""
+    if low is None or high is None:
+        return part
+    features = part.view.shape[-1] // part.positions
+    if not 0 <= int(low) < int(high) <= features:
+        raise ValueError(f"{name}: there are {features} input features, so columns go from 0 up to {features}")
+    view = part.view[..., int(low) * part.positions : int(high) * part.positions]
+    return replace(part, view=view, stored=None)
+
+
+def _piece(name: str, label: str) -> str:
+    return f"{name}[{label}]" if label else name
 
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-@dataclass(frozen=True)
-class Description:
-    """Every parameter of a model: measured as which matrix, or left out and why.
-
-    Prints as a table; ``matrices`` and ``left_out`` hold the rows.
-
-    >>> description = describe(nn.Linear(3, 2))
-    >>> len(description.matrices), len(description.left_out)
-    (1, 1)
-    """
-
-    matrices: tuple[Matrix, ...]
-    left_out: tuple[LeftOut, ...]
-
-    def rows(self) -> list[tuple[str, str, str, str]]:
-        """Return (name, kind, shape, remark) of every row, the header first.
-
-        >>> describe(nn.Linear(3, 2)).rows()[1]
-        ('weight', 'Linear', '2 x 3', 'rank at most 2')
-        """
-        head = ("name", "kind", "shape", "remark")
-        found = [(m.name, m.kind, _by(m.shape), f"rank at most {min(m.shape)}") for m in self.matrices]
-        left = [(x.name, "left out", _by(x.shape), x.reason) for x in self.left_out]
-        return [head, *found, *left]
-
-    def __str__(self) -> str:
-        """Return the table as aligned text."""
-        rows = self.rows()
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        lines = [[*(row[i].ljust(widths[i]) for i in range(3)), row[3]] for row in rows]
-        return "\n".join("  ".join(line) for line in lines)
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        head, *body = [[escape(cell) for cell in row] for row in self.rows()]
-        lines = ["<tr><td>" + "</td><td>".join(row) + "</td></tr>" for row in body]
-        return (
-            '<table class="dataframe"><thead><tr><th>' + "</th><th>".join(head) + "</th></tr></thead>"
-            "<tbody>" + "".join(lines) + "</tbody></table>"
-        )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape))
-
-
-def describe(model: nn.Module, *, by_head: bool = False) -> Description:
-    """Return a table of every matrix of a model, and of every parameter left out with the reason.
-
-    >>> print(describe(nn.Linear(3, 2)))
-    name    kind      shape  remark
-    weight  Linear    2 x 3  rank at most 2
-    bias    left out  2      a vector, not a matrix
-    """
-    rows = list(_walk(model, by_head))
-    return Description(
-        tuple(row for row in rows if isinstance(row, Matrix)),
-        tuple(row for row in rows if isinstance(row, LeftOut)),
-    )

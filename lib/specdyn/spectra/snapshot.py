@@ -114,10 +114,10 @@ class Snapshot(Mapping[str, Spectrum]):
         return "\n".join(map(repr, self._spectra.values()))
 
 
-def measure(model: nn.Module, *, by_head: bool = False, vectors: bool | Collection[str] = True) -> Snapshot:
+def measure(model: nn.Module, *, split: str | Collection[str] = (), vectors: bool | Collection[str] = True) -> Snapshot:
     """Decompose every matrix of a model once and return the snapshot.
 
-    ``by_head`` takes attention apart as in `matrices`. ``vectors`` names the matrices whose singular
+    ``split`` takes layers apart as in `matrices`. ``vectors`` names the matrices whose singular
     vectors are wanted; ``True`` is all of them, ``False`` none, at less than half the cost. Weights in
     bfloat16 or float16 are read as they are stored. Nothing is written to the model and no random number
     is drawn.
@@ -135,7 +135,7 @@ def measure(model: nn.Module, *, by_head: bool = False, vectors: bool | Collecti
     return Snapshot(
         {
             matrix.name: _spectrum(matrix, vectors if isinstance(vectors, bool) else matrix.name in vectors)
-            for matrix in matrices(model, by_head=by_head)
+            for matrix in matrices(model, split=split)
         }
     )
 

@@ -1,0 +1,39 @@
+"""Rows of words as a table, in plain text and in HTML."""
+
+from collections.abc import Sequence
+from html import escape
+
+
+def as_text(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as aligned columns, the header first; the last column is as long as it likes.
+
+    >>> print(as_text([("name", "shape", "remark"), ("weight", "2 x 3", "")]))
+    name    shape  remark
+    weight  2 x 3
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def as_html(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as an HTML table, the header first.
+
+    >>> as_html([("name",), ("<lambda>",)]).count("&lt;lambda&gt;")
+    1
+    """
+    head, *body = [[escape(cell) for cell in row] for row in rows]
+    lines = ["<tr><td>" + "</td><td>".join(row) + "</td></tr>" for row in body]
+    return (
+        '<table class="dataframe"><thead><tr><th>' + "</th><th>".join(head) + "</th></tr></thead>"
+        "<tbody>" + "".join(lines) + "</tbody></table>"
+    )
+
+
+def by(shape: Sequence[int]) -> str:
+    """Return a shape in words.
+
+    >>> by((2, 3))
+    '2 x 3'
+    """
+    return " x ".join(map(str, shape))
