@@ -39,6 +39,7 @@ from specdyn.spectra.metrics import nuclear_norm as nuclear_norm
 from specdyn.spectra.metrics import spectral_entropy as spectral_entropy
 from specdyn.spectra.metrics import spectral_norm as spectral_norm
 from specdyn.spectra.metrics import stable_rank as stable_rank
+from specdyn.spectra.snapshot import Rule as Rule
 from specdyn.spectra.snapshot import Snapshot as Snapshot
 from specdyn.spectra.snapshot import Spectrum as Spectrum
 from specdyn.spectra.snapshot import measure as measure
