@@ -33,6 +33,8 @@ HARD = {
     "repeated in blocks": with_spectrum(30, 30, torch.tensor([3.0, 1.0, 0.1]).double().repeat(10)),
     "ill-conditioned 1e-4": with_spectrum(48, 64, torch.logspace(0, -4, 48, dtype=torch.float64)),
     "ill-conditioned 1e-8": with_spectrum(48, 64, torch.logspace(0, -8, 48, dtype=torch.float64)),
+    "larger": gaussian(150, 200).float(),
+    "larger and rank deficient": (gaussian(140, 90) @ gaussian(90, 130)).float(),
     "identity": torch.eye(12),
     "zero": torch.zeros(6, 9),
     "bfloat16": gaussian(32, 48).bfloat16(),
@@ -108,14 +110,47 @@ def test_vectors_belong_to_their_values() -> None:
     assert torch.allclose((svd.Vh * exact.Vh).sum(1).abs(), torch.ones(30).double(), atol=1e-9)
 
 
-def test_batches_equal_their_members() -> None:
-    batch = gaussian(3, 2, 6, 4).float()
-    svd = decompose(batch)
-    assert (svd.U.shape, svd.S.shape, svd.Vh.shape) == ((3, 2, 6, 4), (3, 2, 4), (3, 2, 4, 4))
+@pytest.mark.parametrize("method", ["gram", "qr", "svd"])
+@pytest.mark.parametrize(("m", "n"), [(6, 4), (4, 6), (70, 90)])
+def test_batches_equal_their_members(m: int, n: int, method: Method) -> None:
+    batch, r = gaussian(3, 2, m, n), min(m, n)
+    svd, s = decompose(batch, method=method), singular_values(batch, method=method)
+    assert (svd.U.shape, svd.S.shape, svd.Vh.shape) == ((3, 2, m, r), (3, 2, r), (3, 2, r, n))
     assert svd.residual(batch) < 1e-12
+    assert svd.orthogonality() < 1e-11
     for i in range(3):
         for j in range(2):
-            assert torch.allclose(svd.S[i, j], reference(batch[i, j]), rtol=1e-12)
+            assert torch.allclose(svd.S[i, j], reference(batch[i, j]), rtol=1e-10)
+            assert torch.allclose(s[i, j], reference(batch[i, j]), rtol=1e-10)
+
+
+def test_one_hard_member_of_a_batch_does_not_spoil_the_others() -> None:
+    batch = torch.stack([gaussian(5, 7), torch.zeros(5, 7).double(), torch.ones(5, 7).double()])
+    svd = decompose(batch)
+    assert svd.defined.sum(-1).tolist() == [5, 0, 1]
+    assert torch.allclose(svd.S, reference(batch), atol=1e-7)
+    assert svd.orthogonality() < 1e-7
+    assert svd.residual(batch) < 1e-7
+
+
+def test_the_transpose_has_the_same_decomposition_turned_round() -> None:
+    matrix = gaussian(2, 5, 8)
+    svd = decompose(matrix)
+    assert svd.mT.residual(matrix.mT) < 1e-12
+    assert torch.equal(svd.mT.S, svd.S)
+    assert torch.equal(svd.mT.mT.U, svd.U)
+
+
+def test_the_top_components_are_a_copy_that_holds_nothing_else() -> None:
+    svd = decompose(gaussian(2, 20, 30))
+    top = svd.top(3)
+    assert (top.U.shape, top.S.shape, top.Vh.shape) == ((2, 20, 3), (2, 3), (2, 3, 30))
+    assert torch.equal(truncate(top, 3), truncate(svd, 3))
+    for factor in top:
+        assert factor.untyped_storage().nbytes() == factor.numel() * factor.element_size()
+    assert decompose(gaussian(2, 3)).top(10).S.shape == (2,)
+    with pytest.raises(ValueError, match="top 0 of 20"):
+        svd.top(0)
 
 
 def test_defined_marks_the_components_that_exist() -> None:
@@ -136,13 +171,15 @@ def test_an_eigenvalue_solver_that_fails_is_replaced(monkeypatch: pytest.MonkeyP
 
 
 def test_neither_input_nor_graph_is_touched() -> None:
-    weight = torch.nn.Parameter(gaussian(4, 3))
-    before = weight.detach().clone()
-    svd = decompose(weight)
-    truncate(svd, 1)
-    assert torch.equal(weight, before)
-    assert not svd.U.requires_grad
-    assert not svd.S.requires_grad
+    for method in ("auto", "gram", "qr", "svd"):
+        weight = torch.nn.Parameter(gaussian(4, 3))
+        before = weight.detach().clone()
+        svd = decompose(weight, method=method)
+        factors = [factor.clone() for factor in svd]
+        truncate(svd, 1), svd.residual(weight), svd.orthogonality(), svd.mT, svd.top(1)
+        assert torch.equal(weight, before)
+        assert all(torch.equal(factor, kept) for factor, kept in zip(svd, factors, strict=True))
+        assert not any(factor.requires_grad for factor in (*svd, singular_values(weight, method=method)))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
