@@ -67,3 +67,30 @@ def test_bad_requests_are_refused(model: OneLayerTransformer) -> None:
         list(truncations(model, [1.5]))
     with pytest.raises(ValueError, match=r"cannot spare \['head'\]: the matrices are \['embedding\.weight'"):
         list(truncations(model, [0.5], spare=["head"]))
+
+
+def test_transposed_convolutions_are_written_to_although_they_are_read_from_a_copy() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 2), nn.ConvTranspose2d(6, 4, 2, groups=2))
+    flat = model[0].weight.detach().transpose(0, 1).flatten(1).double().numpy()
+    u, s, vh = np.linalg.svd(flat, full_matrices=False)
+    (cut,) = truncations(model, [0.5], spare=[])
+    np.testing.assert_allclose(
+        cut[0].weight.detach().transpose(0, 1).flatten(1), (u[:, :3] * s[:3]) @ vh[:3], atol=1e-6
+    )
+    assert not torch.equal(cut[1].weight, model[1].weight)
+    hold = HoldNorm().bind(model)
+    before = [layer.weight.norm().item() for layer in model]
+    with torch.no_grad():
+        for layer in model:
+            layer.weight.mul_(3)
+    hold()
+    assert [layer.weight.norm().item() for layer in model] == pytest.approx(before)
+
+
+def test_a_weight_that_is_computed_cannot_be_intervened_on() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 3)), nn.Linear(3, 2))
+    with pytest.raises(ValueError, match=r"0.weight is computed by its layer"):
+        list(truncations(model, [0.5]))
+    with pytest.raises(ValueError, match=r"cannot hold the norm of 0.weight"):
+        HoldNorm().bind(model)

@@ -30,13 +30,19 @@ class HoldNorm:
     scale: float = 1.0
 
     def bind(self, model: nn.Module) -> Callable[[], None]:
-        """Remember the norms and return the rescaling."""
-        views = [matrix.view for matrix in matrices(model)]
-        targets = [self.scale * float(view.detach().norm()) for view in views]
+        """Remember the norms and return the rescaling.
+
+        Raises ``ValueError`` for a weight that its layer computes: there is nothing to rescale.
+        """
+        found = matrices(model)
+        if computed := [matrix.name for matrix in found if matrix.stored is None]:
+            raise ValueError(f"cannot hold the norm of {', '.join(computed)}: computed by the layer, not stored")
+        stored = [matrix.stored for matrix in found if matrix.stored is not None]
+        targets = [self.scale * float(tensor.norm()) for tensor in stored]
 
         def rescale() -> None:
             with torch.no_grad():
-                for view, target in zip(views, targets, strict=True):
-                    view.mul_(target / view.norm().clamp_min(torch.finfo(view.dtype).tiny))
+                for tensor, target in zip(stored, targets, strict=True):
+                    tensor.mul_(target / tensor.norm().clamp_min(torch.finfo(tensor.dtype).tiny))
 
         return rescale

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from math import ceil
 from typing import Literal
 
-import torch
 from torch import nn
 
 from specdyn.spectra import decompose, matrices, truncate
@@ -24,8 +23,9 @@ def truncations(
 
     Each matrix is decomposed once for all fractions. ``spare`` names matrices left whole, by default the
     last one, as in the paper (section 4.2). The model that is given stays as it is. Raises ``ValueError``
-    for a fraction outside [0, 1] or a name the model does not have.
+    for a fraction outside [0, 1], a name the model does not have, or a weight that its layer computes.
 
+    >>> import torch
     >>> model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
     >>> cut, = truncations(model, [0.5])
     >>> torch.linalg.matrix_rank(cut[0].weight).item(), torch.equal(cut[1].weight, model[1].weight)
@@ -40,9 +40,8 @@ def truncations(
         if not 0 <= fraction <= 1:
             raise ValueError(f"kept fraction {fraction} is outside [0, 1]")
         cut = copy.deepcopy(model)
-        views = {matrix.name: matrix.view for matrix in matrices(cut)}
-        with torch.no_grad():
-            for name, svd in svds.items():
-                k = ceil(fraction * svd.S.shape[-1])
-                views[name].copy_(truncate(svd, k, keep))
+        for matrix in matrices(cut):
+            if matrix.name in svds:
+                svd = svds[matrix.name]
+                matrix.write(truncate(svd, ceil(fraction * svd.S.shape[-1]), keep))
         yield cut
