@@ -1,6 +1,6 @@
 """Self-checks for the exercises of each chapter: they take a reader's answer and say what is wrong with it."""
 
-from specdyn.exercises import foundations, grokking
+from specdyn.exercises import foundations, grokking, your_own_network
 from specdyn.exercises.verdict import Verdict, judge
 
-__all__ = ["Verdict", "foundations", "grokking", "judge"]
+__all__ = ["Verdict", "foundations", "grokking", "judge", "your_own_network"]
