@@ -15,7 +15,10 @@ from specdyn.spectra.layers import Part, read_module
 SPLITS = ("gates", "groups", "heads", "qkv")
 """What the layers known here come apart into; layers of your own may add to it."""
 
-_NAME = re.compile(r"(?P<parameter>[^\[\]]+)(\[(?P<label>[^\[\]:]+)\])?(\[:,(?P<low>\d+):(?P<high>\d+)\])?")
+_NAME = re.compile(
+    r"(?P<parameter>[^\[\]]+)(\[(?P<label>[^\[\]:]+)\]|\[(?P<first>\d+):(?P<last>\d+)(:(?P<each>\d+))?,:\])?"
+    r"(\[:,(?P<low>\d+):(?P<high>\d+)\])?"
+)
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Matrix:
 
     ``name`` is the parameter's name in the model, then in brackets the piece if it is one (``[q]``,
     ``[i]``, ``[group3]``) and the columns if not all are meant (``[:,0:64]``, counted in input
-    features). ``[q*]`` is a stack of all heads of the queries, ``view`` then has three dimensions.
+    features). ``[q*]`` is a stack of all heads of the queries, ``view`` then has three dimensions. Rows
+    without a name of their own are ``[0:64,:]``, or ``[0:64:16,:]`` as a stack of 16 rows each.
     ``blocks`` to ``position`` say what rows and columns stand for, as in `Part`. ``stored`` is a tensor
     of as many entries in the same order that shares memory with the parameter, which is mostly ``view``
     itself; ``None`` where the layer computes its weight from something else.
@@ -115,8 +119,9 @@ def find(model: nn.Module, names: Iterable[str]) -> dict[str, Matrix]:
     >>> found = find(nn.MultiheadAttention(4, 2), ["in_proj_weight[v]", "in_proj_weight[q*]"])
     >>> [tuple(matrix.view.shape) for matrix in found.values()]
     [(4, 4), (2, 2, 4)]
-    >>> find(nn.Linear(6, 2), ["weight[:,0:3]"])["weight[:,0:3]"].shape
-    (2, 3)
+    >>> pieces = find(nn.Linear(6, 4), ["weight[:,0:3]", "weight[0:2,:]", "weight[0:4:2,:]"])
+    >>> [tuple(matrix.view.shape) for matrix in pieces.values()]
+    [(4, 3), (2, 6), (2, 2, 6)]
     """
     return read(model).find(names)
 
@@ -190,7 +195,8 @@ class Reading:
         if match is None or not found:
             raise ValueError(self._unknown(name))
         stack = replace(found[0], view=torch.stack([part.view for part in found])) if "*" in label else found[0]
-        return _columns(name, stack, match["low"], match["high"])
+        rows = _rows_between(name, stack, match["first"], match["last"], match["each"])
+        return _columns(name, rows, match["low"], match["high"])
 
     def _unknown(self, name: str) -> str:
         for row in self.left_out:
@@ -342,6 +348,18 @@ def _identity(tensor: Tensor) -> Hashable:
     if tensor.layout is not torch.strided or not tensor.numel():
         return id(tensor)
     return tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+
+
+def _rows_between(name: str, part: Part, first: str | None, last: str | None, each: str | None) -> Part:
+    """Keep the rows from ``first`` up to ``last``, as a stack of matrices of ``each`` rows if that is given."""
+    if first is None or last is None:
+        return part
+    low, high, rows = int(first), int(last), part.view.shape[-2]
+    size = int(each or high - low)
+    if not 0 <= low < high <= rows or not size or (high - low) % size:
+        raise ValueError(f"{name}: there are {rows} rows, so a range is from 0 up to {rows}, in equal steps if any")
+    view = part.view[..., low:high, :]
+    return replace(part, view=view.unflatten(-2, (-1, size)) if each else view, blocks=1, block=0, stored=None)
 
 
 def _columns(name: str, part: Part, low: str | None, high: str | None) -> Part:
