@@ -6,7 +6,6 @@ So such a layer is read off a stand-in: an object of its class that has the effe
 attribute. The layer itself is only looked at.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -57,9 +56,8 @@ class StandIns:
         changed |= any(value is not module._parameters[name] for name, value in own.items())
         if not (changed or _computes(module)):
             return module
-        kind: type[nn.Module] = parametrize.type_before_parametrizations(module)
-        stand_in = kind.__new__(kind)
-        stand_in.__dict__.update(module.__dict__, _parameters=own, _modules=children)
+        kind = parametrize.type_before_parametrizations(module)
+        stand_in = _twin(module, kind, _parameters=own, _modules=children)
         for computed in _compute(stand_in):
             self.computed.setdefault(id(module), []).append(computed)
             stand_in.__dict__[computed.name] = computed.value
@@ -97,5 +95,18 @@ def _evaluate(chain: nn.Module) -> Tensor:
     """Return what parametrizations make of their originals in evaluation, without leaving a trace."""
     devices = {parameter.device for parameter in chain.parameters() if parameter.is_cuda}
     with torch.random.fork_rng(devices=list(devices)):
-        value: Tensor = copy.deepcopy(chain).eval()()
+        value: Tensor = _in_evaluation(chain)()
     return value
+
+
+def _in_evaluation(module: nn.Module) -> nn.Module:
+    buffers = {name: None if buffer is None else buffer.clone() for name, buffer in module._buffers.items()}
+    children = {name: child and _in_evaluation(child) for name, child in module._modules.items()}
+    return _twin(module, type(module), training=False, _buffers=buffers, _modules=children)
+
+
+def _twin(module: nn.Module, kind: type[nn.Module], **different: Any) -> nn.Module:
+    """Return an object of the given class that has all the module has, but for what is different."""
+    twin = kind.__new__(kind)
+    twin.__dict__.update(module.__dict__, **different)
+    return twin

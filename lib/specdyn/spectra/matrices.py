@@ -338,8 +338,9 @@ def _why_not(value: Tensor, owner: nn.Module, known: bool) -> str:
 def _quantized(model: nn.Module) -> Iterator[_Row]:
     """Find the layers that pack their weights away where they are no parameters."""
     for path, module in model.named_modules():
-        packed = any(callable(getattr(module, name, None)) for name in ("weight", "get_weight"))
-        if packed and "quantized" in type(module).__module__.split("."):
+        if "quantized" not in type(module).__module__.split("."):
+            continue
+        if any(callable(getattr(module, name, None)) for name in ("weight", "get_weight")):
             yield _Row(_join(path, "weight"), (), "quantized; measure the model before it is converted")
 
 
@@ -359,7 +360,8 @@ def _rows_between(name: str, part: Part, first: str | None, last: str | None, ea
     if not 0 <= low < high <= rows or not size or (high - low) % size:
         raise ValueError(f"{name}: there are {rows} rows, so a range is from 0 up to {rows}, in equal steps if any")
     view = part.view[..., low:high, :]
-    return replace(part, view=view.unflatten(-2, (-1, size)) if each else view, blocks=1, block=0, stored=None)
+    stack = view.reshape(*view.shape[:-2], (high - low) // size, size, view.shape[-1])
+    return replace(part, view=stack if each else view, blocks=1, block=0, stored=None)
 
 
 def _columns(name: str, part: Part, low: str | None, high: str | None) -> Part:
