@@ -21,6 +21,11 @@ from specdyn.spectra.directions import sampled_chance as sampled_chance
 from specdyn.spectra.directions import subspace_agreement as subspace_agreement
 from specdyn.spectra.directions import subspace_agreement_chance as subspace_agreement_chance
 from specdyn.spectra.directions import top_score as top_score
+from specdyn.spectra.flow import Flow as Flow
+from specdyn.spectra.flow import Pair as Pair
+from specdyn.spectra.flow import declare as declare
+from specdyn.spectra.flow import feeds as feeds
+from specdyn.spectra.flow import follow as follow
 from specdyn.spectra.layers import Part as Part
 from specdyn.spectra.layers import cut as cut
 from specdyn.spectra.layers import heads as heads
@@ -39,6 +44,7 @@ from specdyn.spectra.metrics import nuclear_norm as nuclear_norm
 from specdyn.spectra.metrics import spectral_entropy as spectral_entropy
 from specdyn.spectra.metrics import spectral_norm as spectral_norm
 from specdyn.spectra.metrics import stable_rank as stable_rank
+from specdyn.spectra.snapshot import PairLike as PairLike
 from specdyn.spectra.snapshot import Rule as Rule
 from specdyn.spectra.snapshot import Snapshot as Snapshot
 from specdyn.spectra.snapshot import Spectrum as Spectrum

@@ -1,0 +1,154 @@
+"""Which matrix of a network feeds which, by what its ``forward`` does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import fx, nn
+
+from specdyn.spectra.flow.features import Features, Lost
+from specdyn.spectra.flow.functions import call
+from specdyn.spectra.flow.layers import arguments, through
+from specdyn.spectra.flow.trace import is_leaf, trace
+from specdyn.spectra.flow.walk import PLAIN, Pair, Walk, Weight
+from specdyn.spectra.matrices import Reading, read
+
+_IN_PLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv", "imatmul": "matmul"}
+_JOINING = {"add", "sub", "cat", "concat", "concatenate"}
+_RANKS = (2, 3)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What feeds what in a network, and where that is not known.
+
+    ``unclear`` says of a matrix why more may feed it than the pairs say.
+
+    >>> follow(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 4))).pairs
+    (Pair(previous='0.weight', next='2.weight', arrow='->'),)
+    """
+
+    pairs: tuple[Pair, ...]
+    unclear: dict[str, str]
+
+
+def feeds(model: nn.Module) -> list[Pair]:
+    """Return which matrices feed which, in the order in which data passes them.
+
+    The network is traced, not run: no example of an input is needed, and arguments of ``forward`` that have
+    a default keep it. Where it is not certain which features arrive in which place there is no pair, and
+    `follow` says why.
+
+    Raises ``ValueError`` with the reason if the model cannot be traced; `declare` is for that case.
+
+    >>> class Block(nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.embed, self.up, self.down = nn.Embedding(10, 4), nn.Linear(4, 8), nn.Linear(8, 4)
+    ...         self.out = nn.Linear(4, 10)
+    ...     def forward(self, words):
+    ...         x = self.embed(words)
+    ...         return self.out(x + self.down(self.up(x).relu()))
+    >>> for pair in feeds(Block()):
+    ...     print(pair)
+    embed.weight -> up.weight
+    up.weight -> down.weight
+    down.weight -> out.weight
+    embed.weight +> out.weight
+    """
+    return list(follow(model).pairs)
+
+
+def follow(model: nn.Module) -> Flow:
+    """Return what `feeds` returns, and where what feeds a matrix is not (all) known.
+
+    >>> follow(nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3, groups=8))).unclear
+    {'1.weight': 'reads in 8 groups, so its columns are not the features that arrive'}
+    """
+    reading = read(model)
+    if is_leaf(model):
+        walk = Walk(reading, 2)
+        through(model, walk, "", *arguments(model))
+    else:
+        graph = trace(model)
+        # Only how the axes are numbered hangs on the rank; where it is wrong, less can be followed.
+        walk = min((_walked(model, reading, graph, rank) for rank in _RANKS), key=lambda walk: len(walk.unclear))
+    reached = {name: "; ".join(reasons) for name, reasons in walk.unclear.items()}
+    idle = {name: "is not used in forward()" for name in reading.measured if name not in walk.used}
+    return Flow(tuple(walk.pairs), {**reached, **idle})
+
+
+def _walked(model: nn.Module, reading: Reading, graph: fx.Graph, rank: int) -> Walk:
+    """Go through the graph once."""
+    walk = Walk(reading, rank)
+    values: dict[fx.Node, Any] = {}
+    lineage = _Lineage()
+    for node in graph.nodes:
+        values[node] = _value(model, walk, node, values, lineage)
+        lineage.add(node, values)
+    return walk
+
+
+def _value(model: nn.Module, walk: Walk, node: fx.Node, values: dict[fx.Node, Any], lineage: "_Lineage") -> Any:
+    """Return what a call gives: features, or why they are lost, or nothing to follow."""
+    if node.op in ("placeholder", "output"):
+        return PLAIN
+    if node.op == "get_attr":
+        return _attribute(model, str(node.target))
+    name = "" if node.op == "call_module" else _name(node.target)
+    known = lineage.past(node, values) if name in _JOINING else values
+    args: Any = fx.node.map_arg(node.args, known.__getitem__)
+    kwargs: Any = fx.node.map_arg(node.kwargs, known.__getitem__)
+    if node.op == "call_module":
+        path = str(node.target)
+        return through(model.get_submodule(path), walk, path, *args, **kwargs)
+    return call(walk, name, node.target, args, kwargs)
+
+
+def _attribute(model: nn.Module, path: str) -> Any:
+    """Return a parameter as a function is given it; constants and buffers carry nothing."""
+    owner, _, name = path.rpartition(".")
+    try:
+        found = getattr(model.get_submodule(owner), name)
+    except AttributeError:
+        return PLAIN
+    return Weight(path, tuple(found.shape)) if isinstance(found, nn.Parameter) else PLAIN
+
+
+def _name(target: Any) -> str:
+    name = target if isinstance(target, str) else target.__name__
+    return _IN_PLACE.get(name, name.rstrip("_"))
+
+
+class _Lineage:
+    """Which calls lead to which, for telling the branch that skips from the one that is skipped."""
+
+    def __init__(self) -> None:
+        self._before: dict[fx.Node, set[fx.Node]] = {}
+        self._origin: dict[fx.Node, fx.Node] = {}
+
+    def add(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
+        """Note what leads to a call; one that only passes features on shares its origin with them."""
+        inputs = node.all_input_nodes
+        self._before[node] = {*inputs}.union(*(self._before[x] for x in inputs))
+        carrying = [x for x in inputs if isinstance(values[x], Features | Lost)]
+        self._origin[node] = node
+        if len(carrying) == 1 and _matrices(values[node]) == _matrices(values[carrying[0]]):
+            self._origin[node] = self._origin[carrying[0]]
+
+    def past(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
+        """Return the values with those marked that come to a sum past others that were made of them."""
+        meeting = [x for x in node.all_input_nodes if isinstance(values[x], Features | Lost)]
+        skipping = [x for x in meeting if any(self._skips(x, other) for other in meeting)]
+        marked = {x: values[x].skipping() for x in skipping if isinstance(values[x], Features)}
+        return {**values, **marked}
+
+    def _skips(self, node: fx.Node, other: fx.Node) -> bool:
+        ours, theirs = self._origin[node], self._origin[other]
+        return ours is not theirs and ours in self._before[other] and theirs not in self._before[node]
+
+
+def _matrices(value: Any) -> set[str]:
+    """Return from which matrices features come, however far along."""
+    found: Sequence[Any] = value if isinstance(value, tuple) else [value]
+    return {source.matrix for x in found if isinstance(x, Features) for source in x.sources}
