@@ -100,7 +100,7 @@ def a_decomposition_for_every_question(weights: list[Tensor], final: list[SVD]) 
     """
     for before, after in pairwise(weights):
         U, Vh = direct(before).U, direct(after).Vh
-        reads = Vh.unflatten(1, (U.shape[0], -1)).permute(2, 0, 1)
+        reads = Vh.reshape(len(Vh), len(U), -1).permute(2, 0, 1)
         yield (reads @ U).abs()
     for W, end in zip(weights, final, strict=True):
         svd = direct(W)
