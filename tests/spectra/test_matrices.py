@@ -101,12 +101,13 @@ def test_an_empty_layer_is_left_out_with_the_reason() -> None:
     assert names(model) == ["1.weight"]
 
 
-def test_numbers_that_are_not_real_are_left_out_with_their_type() -> None:
-    model = nn.Sequential(nn.Linear(3, 4, dtype=torch.complex64), nn.Embedding(5, 3), nn.Linear(2, 2))
-    model[1].weight = nn.Parameter(torch.ones(5, 3, dtype=torch.int8), requires_grad=False)
-    assert reasons(model)["0.weight"] == "torch.complex64: only real floating-point weights are measured"
-    assert reasons(model)["1.weight"] == "torch.int8: only real floating-point weights are measured"
-    assert names(model) == ["2.weight"]
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8, torch.bool, torch.float8_e4m3fn])
+def test_numbers_that_are_not_real_or_hardly_there_are_left_out_with_their_type(dtype: torch.dtype) -> None:
+    model = nn.Sequential(nn.Embedding(5, 3), nn.Linear(2, 2))
+    model[0].weight = nn.Parameter(torch.ones(5, 3).to(dtype), requires_grad=dtype.is_complex)
+    expected = f"{dtype}: only real floating-point weights of at least 16 bits are measured"
+    assert reasons(model)["0.weight"] == expected
+    assert names(model) == ["1.weight"]
 
 
 def test_sparse_weights_are_left_out() -> None:
@@ -139,6 +140,11 @@ def test_quantized_layers_are_named_although_they_have_no_parameters() -> None:
 def test_models_without_matrices_are_refused(model: nn.Module, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         matrices(model)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(TypeError, match="this is of type OrderedDict; load it into its model"):
+        matrices(nn.Linear(3, 2).state_dict())
 
 
 # Ties
@@ -442,19 +448,3 @@ def test_a_master_copy_must_fit(block: Block) -> None:
         read(block, {"upweight": torch.ones(32, 8)})
     with pytest.raises(ValueError, match=r"weights: up.weight has shape \(8, 32\), but \(32, 8\) in the model"):
         read(block, {"up.weight": torch.ones(8, 32)})
-
-
-# The table
-
-
-def test_the_table_prints_and_escapes(block: Block) -> None:
-    text, page = str(describe(block)), describe(block)._repr_html_()
-    assert "attention.in_proj_weight   attention input   24 x 8" in text
-    assert "a vector, not a matrix" in text
-    assert page.count("<tr>") == 1 + len(list(block.parameters()))
-
-
-def test_the_table_says_all_of_a_model_that_has_nothing_to_measure() -> None:
-    description = describe(nn.LayerNorm(4))
-    assert not description.matrices
-    assert [row.reason for row in description.left_out] == ["a vector, not a matrix"] * 2

@@ -213,6 +213,9 @@ def read(model: nn.Module, weights: Mapping[str, Tensor] | None = None) -> Readi
     >>> read(nn.Linear(3, 2), {"weight": torch.zeros(2, 3)}).find(["weight"])["weight"].view.sum().item()
     0.0
     """
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise TypeError(f"matrices are read off a torch.nn.Module and this is of type {kind}; load it into its model")
     named = dict(model.named_parameters(remove_duplicate=False))
     for name, parameter in named.items():
         _refuse_without_values(name, parameter)
@@ -321,8 +324,8 @@ def _why_not(value: Tensor, owner: nn.Module, known: bool) -> str:
         return "a vector, not a matrix"
     if value.numel() == 0:
         return "empty"
-    if not value.is_floating_point():
-        return f"{value.dtype}: only real floating-point weights are measured"
+    if not value.is_floating_point() or value.dtype.itemsize < 2:
+        return f"{value.dtype}: only real floating-point weights of at least 16 bits are measured"
     if value.layout is not torch.strided:
         return f"{value.layout}: only dense weights are measured"
     if isinstance(owner, nn.LayerNorm | nn.RMSNorm):

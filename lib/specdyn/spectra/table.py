@@ -16,16 +16,17 @@ def as_text(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
-def as_html(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as an HTML table, the header first.
+def as_html(rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
+    """Return rows as an HTML table, the header first, with a caption if there is something to say.
 
     >>> as_html([("name",), ("<lambda>",)]).count("&lt;lambda&gt;")
     1
     """
     head, *body = [[escape(cell) for cell in row] for row in rows]
+    title = f"<caption>{escape(caption)}</caption>" if caption else ""
     lines = ["<tr><td>" + "</td><td>".join(row) + "</td></tr>" for row in body]
     return (
-        '<table class="dataframe"><thead><tr><th>' + "</th><th>".join(head) + "</th></tr></thead>"
+        f'<table class="dataframe">{title}<thead><tr><th>' + "</th><th>".join(head) + "</th></tr></thead>"
         "<tbody>" + "".join(lines) + "</tbody></table>"
     )
 
