@@ -491,7 +491,7 @@ sd.show.curves(
 
 # %%
 def first_two(recording):
-    diagonal = recording.alignments["first.weight", "second.weight"]
+    diagonal = recording.alignments[sd.spectra.Pair("first.weight", "second.weight")]
     return diagonal[:, :2].mean(axis=1)
 
 

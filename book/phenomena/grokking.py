@@ -244,8 +244,8 @@ sd.show.curves(
 # matrices have an alignment above zero too; that chance level is the dotted line.
 
 # %%
-pair = settings["decay"].pairs[0]
-chance = recordings["decay"][0].alignment_chance(pair[1])
+pair = sd.spectra.Pair(*settings["decay"].pairs[0])
+chance = recordings["decay"][0].alignment_chance(*pair)
 
 # %% tags=["hide-input"]
 sd.show.curves(

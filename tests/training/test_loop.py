@@ -169,6 +169,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_bits(
     assert same(state(resumed), state(undisturbed))
     assert same(state(resumed, 200), state(undisturbed, 200))
     assert same_recording(resumed.recording, undisturbed.recording)
+    for name in resumed.recording.matrices:
+        agreement = resumed.recording.agreement(name)
+        assert agreement[0] < 0.99 < agreement[-1]  # with vectors from before the kills
     whole = {"lock", "finished", "recording.npz", "checkpoint-200.pt", "checkpoint-400.pt"}
     assert {path.name for path in folder.iterdir()} == whole
 

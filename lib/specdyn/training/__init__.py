@@ -1,9 +1,11 @@
 """How a run is made, watched, kept and repeated."""
 
+from specdyn.training.cadence import evenly_spaced, log_spaced
 from specdyn.training.checkpoint import Checkpoint
+from specdyn.training.cost import Cost
 from specdyn.training.files import book_root
 from specdyn.training.loop import Constraint, DivergedError, Run, train
-from specdyn.training.recorder import Recorder, log_spaced
+from specdyn.training.recorder import Recorder
 from specdyn.training.recording import Recording
 from specdyn.training.sweep import Runs, sweep
 from specdyn.training.timing import first_at_most, half_fall
@@ -11,12 +13,14 @@ from specdyn.training.timing import first_at_most, half_fall
 __all__ = [
     "Checkpoint",
     "Constraint",
+    "Cost",
     "DivergedError",
     "Recorder",
     "Recording",
     "Run",
     "Runs",
     "book_root",
+    "evenly_spaced",
     "first_at_most",
     "half_fall",
     "log_spaced",

@@ -38,6 +38,8 @@ def writable(folder: Path) -> Path:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when, and only when, all went well."""
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to write {path.name} to: make it first")
     temporary = path.with_name(f".{uuid.uuid4().hex}-{path.name}")
     try:
         yield temporary

@@ -171,12 +171,11 @@ class _Session:
         """Make the rest of the run and mark it finished."""
         resumed_at = saved = time.perf_counter()
         before, diverged_at = self.seconds, None
-        due = keep | self.recorder.steps
         with progress_bar(self.task.name, self.task.steps, self.step, shown=progress) as bar:
             self._observe(keep)
             while self.step < self.task.steps:
                 # a gradient can be infinite while the loss is not: look again before anything is kept
-                if not self._update() or (self.step in due and not self._finite()):
+                if not self._update() or (self._watched(keep) and not self._finite()):
                     diverged_at = self.step
                     break
                 self._observe(keep)
@@ -204,8 +203,11 @@ class _Session:
     def _finite(self) -> bool:
         return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
 
+    def _watched(self, keep: set[int]) -> bool:
+        return self.step in keep or self.recorder.due(self.step)
+
     def _observe(self, keep: set[int]) -> None:
-        if self.step in self.recorder.steps:
+        if self.recorder.due(self.step):
             self.model.eval()
             with torch.no_grad():
                 self.recorder(self.step, **self.task.metrics(self.model, self.data))
@@ -218,22 +220,19 @@ class _Session:
 
     def _save(self) -> None:
         """Save state and recording in one file, so that they always belong to the same step."""
-        arrays = self.recorder.finish().to_arrays()
-        recorded = {name: _plain(array) for name, array in arrays.items()}
+        recorded = {name: _plain(array) for name, array in self.recorder.state().items()}
         self._checkpoint().save(self._resume_file, recorded=recorded, seconds=self.seconds)
 
     def _resume(self) -> Recorder:
         """Return a recorder at the start of the run, or at the point at which it was last saved."""
-        steps = [step for step in self.task.snapshots if step >= self.first]
         if not self._resume_file.exists():
-            return Recorder(self.model, steps, self.task.pairs, first=self.first)
+            return Recorder(self.model, self.task.snapshots, self.task.pairs, first=self.first)
         state = load_state(self._resume_file)
         checkpoint = Checkpoint.of_state(state)
         checkpoint.restore(self.model, self.optimizer, self.schedule)
         self.step, self.seconds = checkpoint.step, state["seconds"]
         recorded = {name: np.asarray(value) for name, value in state["recorded"].items()}
-        resumed = Recording.from_arrays(recorded)
-        return Recorder(self.model, steps, self.task.pairs, first=self.first, resumed=resumed)
+        return Recorder(self.model, self.task.snapshots, self.task.pairs, first=self.first, resumed=recorded)
 
     def _finish(self, diverged_at: int | None) -> None:
         provenance = {**self.description, **environment(self.device), "seconds": round(self.seconds, 1)}

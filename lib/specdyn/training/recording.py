@@ -3,44 +3,76 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import torch
 
 from specdyn import spectra
+from specdyn.spectra import Pair
+from specdyn.spectra.flow import Arrow
 from specdyn.training.files import replacing
 
-FORMAT = 1
-"""Version of the file layout; a reader refuses one it does not know."""
+FORMAT = 2
+"""Version of the file layout. Format 1, which had neither agreements nor blocks, is read as well."""
 
 Array = npt.NDArray[Any]
-Pair = tuple[str, str]
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Measurements of one run at T steps. Arrays are float32 on disk and in memory; metrics are float64."""
+    """Measurements of one run at T steps, at Tv of them with singular vectors; r is min(shape).
+
+    Arrays are float32 on disk and in memory; metrics are float64.
+    """
 
     steps: Array
     """(T,) numbers of updates made before each snapshot."""
     singular_values: Mapping[str, Array]
-    """For each matrix (T, R), descending."""
+    """For each matrix (T, r), descending."""
     shapes: Mapping[str, tuple[int, int]]
     """For each matrix its shape (outputs, inputs)."""
-    alignments: Mapping[Pair, Array]
-    """For each (previous, next) pair the diagonal |<u_j, v'_j>|, (T, rank)."""
     metrics: Mapping[str, Array]
     """For each metric (T,); NaN where none was given."""
     provenance: Mapping[str, Any]
     """How the run was made: settings, seed, device, threads, versions, seconds."""
+    vector_steps: Array = field(default_factory=lambda: np.zeros(0, dtype=int))
+    """(Tv,) those of the steps at which singular vectors were taken."""
+    rule: str = "paper"
+    """How alignments were read off kernels and gates, see :meth:`specdyn.spectra.Snapshot.alignment`."""
+    alignments: Mapping[Pair, Array] = field(default_factory=dict)
+    """For each pair the diagonal of its alignment, (Tv, the smaller r)."""
+    alignment_blocks: Mapping[Pair, Array] = field(default_factory=dict)
+    """For each pair the alignments [j, k] of its first ten directions, (Tv, 10, 10) or as many as there are."""
+    alignment_chances: Mapping[Pair, float] = field(default_factory=dict)
+    """For each pair the alignment of unrelated directions."""
+    agreements: Mapping[str, Array] = field(default_factory=dict)
+    """For each matrix the agreement of its first directions with the last vectors recorded, (Tv, directions)."""
+    agreement_blocks: Mapping[str, Array] = field(default_factory=dict)
+    """For each matrix the agreements [j, k] of direction j then with direction k at the end, (Tv, 10, 10) at most."""
+    subspace_agreements: Mapping[str, Array] = field(default_factory=dict)
+    """For each matrix how much of the space of those directions is shared with the end, in whatever order, (Tv,)."""
+    agreement_chances: Mapping[str, float] = field(default_factory=dict)
+    """For each matrix the agreement of unrelated directions."""
+
+    def __repr__(self) -> str:
+        """Return what there is in one line."""
+        span = f" from step {self.steps[0]} to {self.steps[-1]}" if len(self.steps) else ""
+        metrics = ", ".join(self.metrics) or "none"
+        return (
+            f"Recording({len(self.steps)} snapshots{span}, {len(self.vector_steps)} with vectors; "
+            f"{len(self.matrices)} matrices, {len(self.alignments)} pairs; metrics: {metrics})"
+        )
 
     @property
     def matrices(self) -> tuple[str, ...]:
@@ -57,63 +89,112 @@ class Recording:
         return np.asarray(np.sqrt(np.sum(squares, axis=0)))
 
     def _chosen(self, matrix: str | None) -> list[Array]:
-        if matrix is not None and matrix not in self.singular_values:
-            raise KeyError(f"no matrix {matrix!r} in this recording; it has {', '.join(self.matrices)}")
-        return list(self.singular_values.values()) if matrix is None else [self.singular_values[matrix]]
+        return list(self.singular_values.values()) if matrix is None else [_get(self.singular_values, matrix, "matrix")]
 
-    def alignment(self, previous: str, following: str) -> Array:
-        """Return the top-10 alignment score of a pair over time (T,); see :meth:`alignment_chance`."""
-        return np.asarray(np.nanmean(self.alignments[previous, following][:, :10], axis=1))
+    def alignment(self, previous: str, next: str, arrow: Arrow = "->") -> Array:
+        """Return the top-10 alignment score of a pair over its steps (Tv,); see :meth:`alignment_chance`."""
+        return _top_score(_get(self.alignments, Pair(previous, next, arrow), "alignment"))
 
-    def alignment_chance(self, following: str) -> float:
-        """Return what the score of two unrelated matrices would be: it depends on the shared dimension."""
-        return float(spectra.alignment_chance(self.shapes[following][1]))
+    def alignment_chance(self, previous: str, next: str, arrow: Arrow = "->") -> float:
+        """Return what the score of two unrelated matrices would be."""
+        return float(_get(self.alignment_chances, Pair(previous, next, arrow), "alignment"))
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return a tidy table with columns step, matrix, index, singular_value."""
+    def agreement(self, matrix: str) -> Array:
+        """Return the top-10 agreement of a matrix with its last vectors recorded (Tv,)."""
+        return _top_score(_get(self.agreements, matrix, "agreement"))
+
+    def agreement_chance(self, matrix: str) -> float:
+        """Return what the agreement of two unrelated matrices of its shape would be."""
+        return float(_get(self.agreement_chances, matrix, "agreement"))
+
+    def subspace_agreement(self, matrix: str) -> Array:
+        """Return what a matrix's first ten directions, or those kept, share with its last ones (Tv,).
+
+        Unlike :meth:`agreement` it is not disturbed when two of them change places.
+        """
+        return np.asarray(_get(self.subspace_agreements, matrix, "agreement"))
+
+    def subspace_agreement_chance(self, matrix: str) -> float:
+        """Return what :meth:`subspace_agreement` of two unrelated matrices of its shape would be."""
+        k = _get(self.agreement_blocks, matrix, "agreement").shape[-1]
+        return spectra.subspace_agreement_chance(*self.shapes[matrix], k)
+
+    def to_dataframe(self, quantity: str = "singular_values") -> pd.DataFrame:
+        """Return a tidy table, a row a number; an index counts from 0, the largest.
+
+        ``"singular_values"``: step, matrix, index, singular_value. ``"alignment"``: step, previous, next,
+        arrow, index, alignment, chance. ``"agreement"``: step, matrix, index, agreement, chance.
+        ``"metrics"``: step, metric, value. Raises ``ValueError`` for anything else.
+        """
+        if quantity not in _COLUMNS:
+            raise ValueError(f"no table of {quantity!r}: choose one of {', '.join(_COLUMNS)}")
+        labelled: dict[str, list[tuple[dict[str, Any], Array]]] = {
+            "singular_values": [({"matrix": name}, values) for name, values in self.singular_values.items()],
+            "alignment": [
+                (pair._asdict() | {"chance": self.alignment_chance(*pair)}, values)
+                for pair, values in self.alignments.items()
+            ],
+            "agreement": [
+                ({"matrix": name, "chance": self.agreement_chance(name)}, values)
+                for name, values in self.agreements.items()
+            ],
+            "metrics": [({"metric": name}, values) for name, values in self.metrics.items()],
+        }
+        columns, value = _COLUMNS[quantity]
+        steps = self.vector_steps if quantity in ("alignment", "agreement") else self.steps
         frames = [
-            pd.DataFrame(values, index=self.steps)
+            pd.DataFrame(values, index=steps)
             .rename_axis("step")
-            .melt(ignore_index=False, var_name="index", value_name="singular_value")
-            .assign(matrix=name)
+            .melt(ignore_index=False, var_name="index", value_name=value)
+            .assign(**labels)
             .reset_index()
-            for name, values in self.singular_values.items()
+            for labels, values in labelled[quantity]
         ]
-        return pd.concat(frames, ignore_index=True)[["step", "matrix", "index", "singular_value"]]
+        return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
     def to_arrays(self) -> dict[str, Array]:
         """Return everything as named arrays without objects, the layout of the file."""
         return {
             "format": np.array(FORMAT),
             "steps": self.steps,
+            "vector_steps": self.vector_steps,
+            "rule": np.array(self.rule),
             "provenance": np.array(json.dumps(dict(self.provenance))),
-            **{f"singular_values/{name}": values for name, values in self.singular_values.items()},
-            **{f"shape/{name}": np.array(shape) for name, shape in self.shapes.items()},
-            **{f"alignment/{a} -> {b}": values for (a, b), values in self.alignments.items()},
-            **{f"metric/{name}": values for name, values in self.metrics.items()},
+            **over("singular_values", self.singular_values),
+            **over("shape", self.shapes),
+            **over("alignment", self.alignments),
+            **over("alignment_block", self.alignment_blocks),
+            **over("alignment_chance", self.alignment_chances),
+            **over("agreement", self.agreements),
+            **over("agreement_block", self.agreement_blocks),
+            **over("subspace_agreement", self.subspace_agreements),
+            **over("agreement_chance", self.agreement_chances),
+            **over("metric", self.metrics),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Recording:
-        """Return the recording that :meth:`to_arrays` took apart."""
-        if int(arrays["format"]) != FORMAT:
-            raise ValueError(f"recording format {int(arrays['format'])}, this library reads {FORMAT}")
-
-        def under(kind: str) -> dict[str, Array]:
-            start = f"{kind}/"
-            return {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
-
-        def pair(key: str) -> Pair:
-            previous, _, following = key.partition(" -> ")
-            return previous, following
-
+        """Return the recording that :meth:`to_arrays` took apart; arrays of other names are left alone."""
+        version = int(arrays["format"])
+        if version > FORMAT:
+            raise _NewerError(f"format {version} is newer than the {FORMAT} this library reads: update specdyn")
+        if version == 1:
+            arrays = _from_format_1(arrays)
         return cls(
             steps=arrays["steps"],
-            singular_values=under("singular_values"),
-            shapes={name: (int(shape[0]), int(shape[1])) for name, shape in under("shape").items()},
-            alignments={pair(key): values for key, values in under("alignment").items()},
-            metrics=under("metric"),
+            singular_values=under("singular_values", arrays),
+            shapes={name: (int(shape[0]), int(shape[1])) for name, shape in under("shape", arrays).items()},
+            metrics=under("metric", arrays),
             provenance=json.loads(str(arrays["provenance"])),
+            vector_steps=arrays["vector_steps"],
+            rule=str(arrays["rule"]),
+            alignments=_by_pair("alignment", arrays),
+            alignment_blocks=_by_pair("alignment_block", arrays),
+            alignment_chances={pair: float(chance) for pair, chance in _by_pair("alignment_chance", arrays).items()},
+            agreements=under("agreement", arrays),
+            agreement_blocks=under("agreement_block", arrays),
+            subspace_agreements=under("subspace_agreement", arrays),
+            agreement_chances={name: float(chance) for name, chance in under("agreement_chance", arrays).items()},
         )
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -126,9 +207,74 @@ class Recording:
         """Read a recording; raise ``ValueError`` naming the file where it is damaged or of another kind."""
         with Path(path).open("rb") as stream:
             try:
+                with zipfile.ZipFile(stream):  # what is no archive is not even tried as anything else
+                    stream.seek(0)
                 with np.load(stream, allow_pickle=False) as file:
                     return cls.from_arrays({key: file[key] for key in file.files})
-            except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, KeyError, ValueError) as error:
+            except _NewerError as error:
+                raise ValueError(f"{path}: {error}") from error
+            except _DAMAGE as error:
                 raise ValueError(
                     f"{path} is damaged or no recording ({error}): delete it (of a run: its whole folder) and run again"
                 ) from error
+
+
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, LookupError, RuntimeError, TypeError, ValueError)
+"""What reading raises where the bytes, the names or the kinds of arrays are not what was written."""
+
+
+_COLUMNS = {
+    "singular_values": (["step", "matrix", "index", "singular_value"], "singular_value"),
+    "alignment": (["step", "previous", "next", "arrow", "index", "alignment", "chance"], "alignment"),
+    "agreement": (["step", "matrix", "index", "agreement", "chance"], "agreement"),
+    "metrics": (["step", "metric", "value"], "value"),
+}
+"""For each table its columns, and which of them holds what was measured."""
+
+
+class _NewerError(ValueError):
+    """The file is whole, but a later version of this library wrote it."""
+
+
+def _from_format_1(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Add what the first format left unsaid: vectors at every step, between plain layers."""
+    return {
+        **arrays,
+        "vector_steps": arrays["steps"],
+        "rule": np.array("paper"),
+        **{
+            f"alignment_chance/{pair}": np.array(spectra.alignment_chance(int(arrays[f"shape/{pair.next}"][1])))
+            for pair in _by_pair("alignment", arrays)
+        },
+    }
+
+
+def over(kind: str, named: Mapping[Any, Any]) -> dict[str, Array]:
+    """Return arrays under names of the file: ``kind/name``."""
+    return {f"{kind}/{key}": np.asarray(value) for key, value in named.items()}
+
+
+def under(kind: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays that :func:`over` named so, by their own names."""
+    start = f"{kind}/"
+    return {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
+
+
+def _by_pair(kind: str, arrays: Mapping[str, Array]) -> dict[Pair, Array]:
+    return {Pair(*_parted(key)): values for key, values in under(kind, arrays).items()}
+
+
+def _parted(key: str) -> tuple[str, str, Any]:
+    """Return (previous, next, arrow) of a pair's name."""
+    previous, arrow, following = re.split(r" (->|\+>|~) ", key, maxsplit=1)
+    return previous, following, arrow
+
+
+def _get(found: Mapping[Key, Any], key: Key, what: str) -> Any:
+    if key not in found:
+        raise KeyError(f"no {what} {str(key)!r} in this recording; it has {', '.join(map(str, found)) or 'none'}")
+    return found[key]
+
+
+def _top_score(diagonals: Array) -> Array:
+    return np.asarray(spectra.top_score(torch.from_numpy(diagonals).double()))
