@@ -93,6 +93,13 @@ def test_what_is_not_clear_about_a_matrix_is_remarked() -> None:
     assert "8 groups" in column(describe(model, split="groups"), "remark")["1.weight[group5]"]
 
 
+def test_a_weight_that_its_layer_computes_is_remarked() -> None:
+    model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2)), nn.Linear(2, 2))
+    remarks = column(describe(model), "remark")
+    assert remarks["0.weight"] == "rank at most 2; computed by its layer, as in evaluation"
+    assert remarks["1.weight"] == "rank at most 2"
+
+
 def test_where_the_model_cannot_be_traced_the_table_says_so_and_what_to_do() -> None:
     description = describe(Undecided())
     assert "feeds" not in description.rows()[0]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from specdyn.spectra import Part, cut, heads, matrices, read_module
@@ -51,6 +54,25 @@ def groups_of(model: nn.Module, count: int) -> list[Tensor]:
     """Return one view for each group, or the whole if there is only one."""
     found = views(model, "groups")
     return [found["weight"]] if count == 1 else [found[f"weight[group{group}]"] for group in range(count)]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    sizes=st.tuples(*[st.integers(1, 4)] * 3),
+    kernel=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    transposed=st.booleans(),
+)
+def test_kernels_of_any_size_hold_every_entry_in_its_place(
+    sizes: tuple[int, int, int], kernel: list[int], transposed: bool
+) -> None:
+    groups, inputs, outputs = sizes
+    kind = (TRANSPOSED if transposed else CONVOLUTIONS)[len(kernel)]
+    layer = kind(groups * inputs, groups * outputs, kernel, groups=groups)
+    by_group = torch.stack(groups_of(layer, groups)).reshape(groups, outputs, inputs, *kernel)
+    stored = layer.weight.detach().numpy()
+    for (g, o, i, *place), entry in np.ndenumerate(by_group.numpy()):
+        there = (g * inputs + i, o, *place) if transposed else (g * outputs + o, i, *place)
+        assert stored[there] == entry
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])

@@ -50,8 +50,9 @@ class Description:
 
     def _remark(self, matrix: Matrix) -> str:
         rank = f"rank at most {min(matrix.shape)}"
-        unclear = self.flow.unclear.get(_apart(matrix.name)[0]) if self.flow else None
-        return f"{rank}; {unclear}" if unclear else rank
+        computed = "" if matrix.stored is not None else "computed by its layer, as in evaluation"
+        unclear = self.flow.unclear.get(_apart(matrix.name)[0], "") if self.flow else ""
+        return "; ".join(filter(None, (rank, computed, unclear)))
 
     def __str__(self) -> str:
         """Return the table as aligned text."""
