@@ -440,3 +440,19 @@ def test_a_cost_says_what_it_is() -> None:
     assert re.search(r"without vectors +0\.5 +1\.0 kB +1\.0 kB\n", said)
     assert re.search(r"with vectors +2 +3\.0 MB +2\.0 kB\n", said)
     assert "3 snapshots, 2 with vectors: 4.5 s, 6.0 MB of memory, a file of 5.0 kB; 7.0 kB of memory held now" in said
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_network_on_cuda_is_recorded_as_on_the_cpu() -> None:
+    recordings = []
+    for device in ("cpu", "cuda"):
+        model = network(14, 13, 12, 11).to(device)
+        recorder = sd.Recorder(model, steps=1, pairs=CHAIN)
+        with torch.no_grad():
+            model[0].weight.add_(0.1)
+        recorder(1)
+        recordings.append(recorder.finish())
+    ours, theirs = (recording.to_arrays() for recording in recordings)
+    for key in ours:
+        if ours[key].dtype.kind == "f":
+            np.testing.assert_allclose(ours[key], theirs[key], atol=1e-4)

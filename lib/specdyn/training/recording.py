@@ -153,7 +153,11 @@ class Recording:
         return pd.concat(frames, ignore_index=True)[columns] if frames else pd.DataFrame(columns=columns)
 
     def to_arrays(self) -> dict[str, Array]:
-        """Return everything as named arrays without objects, the layout of the file."""
+        """Return everything as named arrays without objects, the layout of the file.
+
+        Names are ``steps``, ``vector_steps``, ``rule``, ``provenance`` (JSON), ``format``, and for every matrix,
+        pair or metric ``kind/name``, such as ``singular_values/0.weight`` or ``alignment/0.weight -> 1.weight``.
+        """
         return {
             "format": np.array(FORMAT),
             "steps": self.steps,
