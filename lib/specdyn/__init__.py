@@ -4,13 +4,16 @@ from specdyn import interventions, show, spectra, tasks, training
 from specdyn.show import claim
 from specdyn.spectra import (
     SVD,
+    Pair,
     agreement,
     agreement_chance,
     alignment,
     alignment_chance,
+    declare,
     decompose,
     describe,
     effective_rank,
+    feeds,
     matrices,
     measure,
     singular_values,
@@ -18,10 +21,11 @@ from specdyn.spectra import (
     top_score,
     truncate,
 )
-from specdyn.training import Recorder, Recording, log_spaced, sweep, train
+from specdyn.training import Recorder, Recording, evenly_spaced, log_spaced, sweep, train
 
 __all__ = [
     "SVD",
+    "Pair",
     "Recorder",
     "Recording",
     "agreement",
@@ -29,9 +33,12 @@ __all__ = [
     "alignment",
     "alignment_chance",
     "claim",
+    "declare",
     "decompose",
     "describe",
     "effective_rank",
+    "evenly_spaced",
+    "feeds",
     "interventions",
     "log_spaced",
     "matrices",
