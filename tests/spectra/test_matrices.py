@@ -190,11 +190,13 @@ def test_a_tied_weight_that_is_masked_on_one_side_is_two_matrices(block: Block) 
 def test_tied_weights_that_are_computed_alike_are_measured_once() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
-    mask = torch.rand(3, 3).round()
+    mask = 1 - torch.eye(3).flip(0)
     for layer in model:
         prune.custom_from_mask(layer, "weight", mask)
     assert names(model) == ["0.weight"]
     assert reasons(model)["1.weight"] == "the same tensor as 0.weight"
+    prune.custom_from_mask(model[1], "weight", torch.tensor([[0.0, 1, 1], [1, 1, 1], [1, 1, 1]]))
+    assert names(model) == ["0.weight", "1.weight"]
 
 
 # Weights that a layer computes
@@ -371,6 +373,11 @@ def test_a_new_kind_of_layer_takes_one_function_and_brings_its_own_split() -> No
     assert torch.equal(torch.cat([left.view, right.view], 1), model[0].kernel.flatten(1))
     with pytest.raises(ValueError, match=r"choose from \[.*'sides'\]"):
         matrices(model, split="side")
+
+
+def test_what_an_outer_module_says_of_a_weight_replaces_what_the_inner_one_says(block: Block) -> None:
+    labels = [part.label for part in read(block).parts["attention.out_proj.weight"]]
+    assert labels == ["", "o0", "o1"]
 
 
 # Names
