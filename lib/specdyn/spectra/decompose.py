@@ -1,10 +1,10 @@
 """One decomposition per matrix: fast, and exact far below what float32 weights can hold.
 
-The default forms the smaller Gram matrix in float64 and takes its eigenvalues. That is several
-times faster than a direct SVD for the wide matrices networks are made of. Squaring costs half of
-the digits, but half of float64 is all of float32: a singular value s is exact to about
-1e-16 (s_1 / s)^2, so everything down to 1e-7 s_1 is resolved, and below that float32 weights
-carry no information.
+The default forms the smaller Gram matrix in float64 and takes its eigenvalues. For the wide matrices
+networks are made of, that is several times faster than a direct SVD in float32; for square ones, and for
+wide ones turned tall first, it is about as fast, and more exact. Squaring costs half of the digits, but half
+of float64 is all of float32: a singular value s is exact to about 1e-16 (s_1 / s)^2, so everything down to
+1e-7 s_1 is resolved, and below that float32 weights carry no information.
 """
 
 from collections.abc import Callable, Mapping
