@@ -96,7 +96,7 @@ def test_a_weight_that_is_a_buffer_is_said_to_be_one() -> None:
 
 def test_an_empty_layer_is_left_out_with_the_reason() -> None:
     with pytest.warns(UserWarning, match="zero-element"):
-        model = nn.Sequential(nn.Linear(0, 3), nn.Linear(3, 2), nn.Embedding(0, 4))
+        model = nn.Sequential(nn.Linear(0, 3), nn.Linear(3, 2), nn.Linear(0, 3))
     assert reasons(model)["0.weight"] == reasons(model)["2.weight"] == "empty"
     assert names(model) == ["1.weight"]
 

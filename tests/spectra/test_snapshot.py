@@ -188,6 +188,15 @@ def test_a_layer_that_reads_flattened_maps_reads_features_at_positions() -> None
     np.testing.assert_allclose(ours(model, pair, "norm"), np.sqrt((places**2).sum(0)), atol=1e-6)
 
 
+def test_what_two_kernels_write_has_no_positions() -> None:
+    torch.manual_seed(1)
+    model = nn.ModuleDict({"q": nn.Conv2d(3, 6, 3), "k": nn.Conv2d(2, 6, 3)})
+    by_hand = read_by_hand(model)
+    expected = overlap(sides(by_hand["q.weight"])[0], sides(by_hand["k.weight"])[0])
+    for rule in ("paper", "norm"):
+        np.testing.assert_allclose(ours(model, ("q.weight", "k.weight", "~"), rule), expected, atol=1e-6)
+
+
 @pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3)])
 def test_recurrent_layers_pass_on_the_candidate_or_all_gates(kind: type[nn.RNNBase], gates: int) -> None:
     torch.manual_seed(1)
