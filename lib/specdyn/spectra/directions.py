@@ -213,16 +213,16 @@ def alignment_chance(
 
 def sampled_chance(
     statistic: Callable[[SVD, SVD], Tensor],
-    a: tuple[int, ...],
-    b: tuple[int, ...],
+    a_shape: tuple[int, ...],
+    b_shape: tuple[int, ...],
     *,
     generator: torch.Generator,
     draws: int = 100,
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard error of any statistic of two unrelated Gaussian matrices.
 
-    ``a`` and ``b`` are their shapes. Singular vectors of Gaussian matrices point anywhere with equal
-    probability, so this is the chance level of what has no closed form here.
+    Singular vectors of Gaussian matrices point anywhere with equal probability, so this is the chance
+    level of what has no closed form here.
 
     >>> draw = torch.Generator().manual_seed(0)
     >>> mean, error = sampled_chance(alignment, (8, 20), (30, 8), generator=draw, draws=50)
@@ -235,7 +235,7 @@ def sampled_chance(
     def gaussian(shape: tuple[int, ...]) -> SVD:
         return decompose(torch.randn(shape, generator=generator, device=generator.device))
 
-    values = torch.stack([statistic(gaussian(a), gaussian(b)) for _ in range(draws)])
+    values = torch.stack([statistic(gaussian(a_shape), gaussian(b_shape)) for _ in range(draws)])
     return values.mean(0), values.std(0) / draws**0.5
 
 
