@@ -37,7 +37,7 @@ def feeds(model: nn.Module) -> list[Pair]:
 
     The network is traced, not run: no example of an input is needed, and arguments of ``forward`` that have
     a default keep it. Where it is not certain which features arrive in which place there is no pair, and
-    `follow` says why.
+    `follow` says why. Examples, tokens and pixels are not told apart: what reaches one of them feeds all.
 
     Raises ``ValueError`` with the reason if the model cannot be traced; `declare` is for that case.
 
@@ -71,11 +71,15 @@ def follow(model: nn.Module) -> Flow:
         through(model, walk, "", *arguments(model))
     else:
         graph = trace(model)
-        # Only how the axes are numbered hangs on the rank; where it is wrong, less can be followed.
-        walk = min((_walked(model, reading, graph, rank) for rank in _RANKS), key=lambda walk: len(walk.unclear))
+        # Only how axes are counted from the front hangs on the rank; where it is wrong, less can be followed.
+        walk = min((_walked(model, reading, graph, rank) for rank in _RANKS), key=_missed)
     reached = {name: "; ".join(reasons) for name, reasons in walk.unclear.items()}
     idle = {name: "is not used in forward()" for name in reading.measured if name not in walk.used}
     return Flow(tuple(walk.pairs), {**reached, **idle})
+
+
+def _missed(walk: Walk) -> tuple[int, int]:
+    return -len(walk.pairs), len(walk.unclear)
 
 
 def _walked(model: nn.Module, reading: Reading, graph: fx.Graph, rank: int) -> Walk:

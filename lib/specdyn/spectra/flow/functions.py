@@ -44,7 +44,10 @@ def call(walk: Walk, name: str, target: Any, args: Sequence[Any], kwargs: dict[s
     if not carried:
         return _computed(target, args) if target in _ARITHMETIC else PLAIN
     if name in _RULES:
-        return _RULES[name](walk, *args, **kwargs)
+        try:
+            return _RULES[name](walk, *args, **kwargs)
+        except (AttributeError, IndexError, TypeError, ValueError):
+            return _lost(carried, f"comes through {name}() with arguments that are not known here")
     x = args[0] if args else carried[0]
     if isinstance(x, tuple):
         return _lost(x, f"comes through {name}() of several states at once")

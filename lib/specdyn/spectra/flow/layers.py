@@ -8,10 +8,11 @@ from functools import singledispatch
 from typing import Any
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from specdyn.spectra.flow.features import Features, Lost, join, together
 from specdyn.spectra.flow.trace import forward_home, is_leaf
-from specdyn.spectra.flow.walk import PLAIN, Walk
+from specdyn.spectra.flow.walk import PLAIN, Walk, Weight
 
 _KEEPING = ("activation", "batchnorm", "dropout", "instancenorm", "normalization")
 _SPATIAL = ("padding", "pooling", "upsampling")
@@ -227,6 +228,13 @@ def _fused(module: nn.MultiheadAttention, walk: Walk, path: str, inputs: Sequenc
     if isinstance(fused, Lost):
         return [fused] * 3
     return [fused.cut(-1, at * width, (at + 1) * width) for at in range(3)]
+
+
+@through.register
+def _(module: ParametrizationList, walk: Walk, path: str) -> Any:
+    owner, _, name = path.rpartition("parametrizations.")
+    parts = walk.reading.parts.get(owner + name)
+    return Weight(owner + name, tuple(parts[0].view.shape)) if parts and parts[0].positions == 1 else PLAIN
 
 
 @through.register

@@ -4,6 +4,7 @@ import dis
 import inspect
 import math
 import os
+import re
 import traceback
 import warnings
 from collections import OrderedDict
@@ -35,10 +36,11 @@ def trace(model: nn.Module) -> fx.Graph:
     """
     parameters = inspect.signature(model.forward).parameters.values()
     concrete = {p.name: p.default for p in parameters if p.default is not p.empty}
+    twin = _twin(model, {})
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _recorded(_CREATING):
             warnings.simplefilter("ignore")
-            return _Tracer().trace(_twin(model, {}), concrete)
+            return _Tracer(twin).trace(twin, concrete)
     except Exception as error:
         raise ValueError(
             f"{type(model).__name__} cannot be traced, so what feeds what is not known: {_told(error)}; "
@@ -48,7 +50,7 @@ def trace(model: nn.Module) -> fx.Graph:
 
 def _told(error: Exception) -> str:
     """Say what went wrong and in which line of the network's own code."""
-    what = f"{type(error).__name__}, {' '.join(str(error).split()).rstrip('.')}"
+    what = f"{type(error).__name__}, {' '.join(str(error).split()).partition('. ')[0].rstrip('.')}"
     machinery = (os.path.dirname(torch.__file__), __file__)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(machinery)]
     if not frames:
@@ -86,30 +88,55 @@ def forward_home(module: nn.Module) -> str:
 class _Tracer(fx.Tracer):
     proxy_buffer_attributes = True  # masks are cut to sizes that only a run would know
 
-    def __init__(self) -> None:
+    def __init__(self, model: nn.Module) -> None:
+        # While the model is traced its weights are stand-ins, which cannot be read.
+        self._leaves = {module for module in model.modules() if is_leaf(module)}
         modules: Any = (math, torch.nn.utils.rnn)
         super().__init__(autowrap_modules=modules)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_leaf(m)
+        return m in self._leaves
+
+    def iter(self, obj: Any) -> Iterator[fx.Proxy]:
+        node = obj.node
+        count = (*node.args[1:2], *(value for key, value in node.kwargs.items() if key == "chunks"))
+        if node.target in ("chunk", torch.chunk) and isinstance(count[0], int):
+            return iter([obj[at] for at in range(count[0])])
+        return super().iter(obj)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        # An assertion about the input says nothing of the flow; it is taken to hold.
+        # A check of the input says nothing of the flow: the answer is the one that raises no error.
         frame = inspect.currentframe()
         asking = frame.f_back.f_back if frame and frame.f_back else None
-        return True if asking and _asserts(asking) else super().to_bool(obj)
+        answer = _harmless(asking) if asking else None
+        return super().to_bool(obj) if answer is None else answer
 
 
-def _asserts(frame: FrameType) -> bool:
-    """Whether the truth being asked for decides over an ``assert``, and over nothing else."""
+def _harmless(frame: FrameType) -> bool | None:
+    """Return the truth value with which a frame goes on, if it raises an error with the other."""
     steps = list(dis.get_instructions(frame.f_code))
-    at = next(i for i, step in enumerate(steps) if step.offset == frame.f_lasti)
-    jump = next((i for i in range(at, min(at + 3, len(steps))) if "POP_JUMP" in steps[i].opname), None)
-    if jump is None:
-        return False
-    failed = steps[jump + 1] if "IF_TRUE" in steps[jump].opname else None
-    failed = failed or next((step for step in steps if step.offset == steps[jump].argval), None)
-    return failed is not None and failed.opname == "LOAD_ASSERTION_ERROR"
+    places = {step.offset: at for at, step in enumerate(steps)}
+    at = places[frame.f_lasti]
+    at += steps[at].opname == "TO_BOOL"
+    if not re.fullmatch(r"POP_JUMP_(FORWARD_)?IF_(TRUE|FALSE)", steps[at].opname):
+        return None
+    on, over = _raises(steps, places, at + 1), _raises(steps, places, places[steps[at].argval])
+    return None if on == over else on == steps[at].opname.endswith("TRUE")
+
+
+def _raises(steps: list[dis.Instruction], places: dict[int, int], at: int) -> bool:
+    """Whether code from some place on does nothing but raise an error."""
+    while at < len(steps):
+        step = steps[at]
+        if step.opname == "RAISE_VARARGS":
+            return True
+        if "RETURN" in step.opname or "BACKWARD" in step.opname or step.opname in ("FOR_ITER", "SEND"):
+            return False
+        ahead = places.get(step.argval, 0) if step.opcode in dis.hasjrel or step.opcode in dis.hasjabs else 0
+        if ahead and step.opname != "JUMP_FORWARD" and not _raises(steps, places, ahead):
+            return False
+        at = ahead if ahead and step.opname == "JUMP_FORWARD" else at + 1
+    return False
 
 
 def _twin(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
@@ -119,6 +146,8 @@ def _twin(module: nn.Module, made: dict[int, nn.Module]) -> nn.Module:
         made[id(module)] = twin
         twin.__dict__.update({key: _shallow(value) for key, value in module.__dict__.items()})
         twin.__dict__.update({key: OrderedDict() for key in _HOOKS})
+        # Reading a spectrally normalised weight in training writes to its buffers.
+        twin.__dict__["_buffers"] = {name: x if x is None else x.clone() for name, x in module._buffers.items()}
         twin.__dict__["_modules"] = {name: child and _twin(child, made) for name, child in module._modules.items()}
     return made[id(module)]
 
