@@ -106,8 +106,8 @@ def alignment(
     >>> alignment(first, second).tolist()
     [1.0, 1.0]
     >>> kernel = decompose(torch.tensor([[0.0, 3.0, 4.0, 0.0, 0.0, 0.0]]))  # 2 features x 3 positions
-    >>> alignment(first, kernel, positions=3, position=1).tolist(), alignment(first, kernel, positions=3).tolist()
-    ([0.6], [1.0])
+    >>> [round(float(alignment(first, kernel, positions=3, position=p)), 6) for p in (None, 0, 1)]
+    [1.0, 0.0, 0.6]
     """
     writes, reads = _meeting(prev, next, blocks, block, positions, position)
     r = min(writes.shape[-1], reads.shape[-3])
