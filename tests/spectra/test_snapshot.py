@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from specdyn.spectra import alignment_chance, matrices, measure, snapshot
+from specdyn.spectra import alignment_chance, feeds, matrices, measure, snapshot
 from specdyn.spectra.snapshot import Spectrum
 
 Array = NDArray[np.float64]
@@ -215,6 +215,29 @@ def test_the_same_pair_by_gate_needs_no_rule() -> None:
     by_gate = ours(model, ("weight_ih_l0[f]", "weight_hh_l0[i]"), split="gates")
     f, i = stored(model, "weight_ih_l0")[6:12], stored(model, "weight_hh_l0")[:6]
     np.testing.assert_allclose(by_gate, overlap(sides(f)[0], sides(i)[1]), atol=1e-6)
+
+
+TRACED = {
+    "attention": lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12), 2, enable_nested_tensor=False),
+    "images": NETWORKS["images"],
+    "upwards": NETWORKS["upwards"],
+    "speech": lambda: nn.LSTM(5, 6, 3, bidirectional=True),
+    "projected": NETWORKS["projected"],
+}
+
+
+@pytest.mark.parametrize("name", TRACED)
+@pytest.mark.parametrize("rule", ["paper", "norm"])
+def test_every_pair_that_tracing_finds_can_be_measured(name: str, rule: Any) -> None:
+    torch.manual_seed(0)
+    model = TRACED[name]()
+    pairs = feeds(model)
+    measured = measure(model, pairs=pairs, vectors=False)
+    assert pairs
+    for pair in pairs:
+        diagonal = measured.alignment(pair, rule)
+        assert ((diagonal >= 0) & (diagonal <= 1 + 1e-9)).all()
+        assert 0 < measured.alignment_chance(pair, rule) < 1
 
 
 CHANCES = {
