@@ -29,7 +29,7 @@ def _read_off(metric: Callable[[Array], Array]) -> "cached_property[float]":
     def value(spectrum: "Spectrum") -> float:
         return float(metric(spectrum.singular_values))
 
-    value.__doc__ = f"See `metrics.{metric.__name__}`. {(metric.__doc__ or '').splitlines()[0]}"
+    value.__doc__ = f"See `{metric.__name__}`. {(metric.__doc__ or '').splitlines()[0]}"
     return cached_property(value)
 
 

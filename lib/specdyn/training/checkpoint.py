@@ -77,7 +77,7 @@ class Checkpoint:
 
     @classmethod
     def of_state(cls, state: dict[str, Any]) -> Checkpoint:
-        """Return the checkpoint in what :func:`load_state` read."""
+        """Return the checkpoint in what ``load_state`` read."""
         return cls(**{name: state[name] for name in cls.__dataclass_fields__})
 
 

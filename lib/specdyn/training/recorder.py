@@ -34,7 +34,7 @@ class Recorder:
     snapshot, ``()`` for never. One integer takes them at the last step too, where that is known. Of every
     matrix the first ``directions`` are held in memory until `finish` compares them with the last ones
     taken; `cost` says beforehand what that comes to. ``split``, ``method`` and ``weights`` are those of
-    `specdyn.measure`. ``resumed``: the `state` of a recorder to go on from.
+    `specdyn.spectra.measure`. ``resumed``: the `state` of a recorder to go on from.
 
     Raises ``ValueError`` for steps that do not increase, are negative or no integers, with the cure.
 

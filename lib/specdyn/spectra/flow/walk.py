@@ -20,7 +20,7 @@ class Pair(NamedTuple):
 
     The arrow is ``->`` for directly (whatever keeps features apart may lie between: an activation, a norm,
     a pool), ``+>`` for past other layers on a residual or skip branch, and ``~`` where the outputs of both
-    are multiplied with each other, as queries and keys are. The names are those of `specdyn.matrices` and
+    are multiplied with each other, as queries and keys are. The names are those of `matrices` and
     its pieces: ``[q*]`` is a stack of all heads, ``[:,0:64]`` are the columns that read the first 64
     features, ``[0:64,:]`` the rows that give them, ``[0:64:16,:]`` the same as a stack of heads of 16 rows.
 
