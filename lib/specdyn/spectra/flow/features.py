@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Source(NamedTuple):
@@ -205,6 +205,15 @@ class Features:
         """Return the same features as they arrive through a skip branch."""
         runs = (replace(run, sources=frozenset(s._replace(skip=True) for s in run.sources)) for run in self.runs)
         return replace(self, runs=tuple(runs))
+
+
+def lost(values: Iterable[Any], reason: str) -> Lost:
+    """Give up following what tensors carry, and say why; what is no tensor with features does not matter.
+
+    >>> sorted(lost([Lost.because("sorted"), None], "turned").reasons)
+    ['sorted', 'turned']
+    """
+    return Lost(frozenset({reason}).union(*(x.reasons for x in values if isinstance(x, Features | Lost))))
 
 
 def total(runs: Iterable[Run]) -> int | None:
