@@ -1,6 +1,7 @@
 """Which matrices feed which: against lists made by hand, and against what networks really compute."""
 
 import math
+import warnings
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
@@ -223,6 +224,23 @@ def reused(net: Any, x: Tensor) -> Tensor:
     return net.head(x)
 
 
+def experts(net: Any, x: Tensor) -> Tensor:
+    x = net.embed(x)
+    shares = torch.softmax(net.gate(x.mean(dim=1)), dim=-1)
+    given = torch.stack([expert(x.amax(1)) for expert in (net.first, net.second)], dim=1)
+    weights = torch.softmax(net.score(x), dim=1)
+    pooled = torch.bmm(weights.transpose(1, 2), x).squeeze(1)
+    return net.out(torch.einsum("be,bed->bd", shares, given)) + net.last(pooled) + net.last((weights * x).sum(1))
+
+
+def rotated(net: Any, x: Tensor) -> Tensor:
+    x = net.embed(x)
+    for _ in range(2):
+        angles = torch.arange(x.shape[1])[:, None] * torch.ones(4)
+        x = x + net.mix(x * angles.cos() + torch.zeros_like(x) * angles.sin())
+    return net.out(net.norm(x))
+
+
 def conv(*sizes: int, **options: Any) -> nn.Conv2d:
     return nn.Conv2d(*sizes, **options)
 
@@ -278,6 +296,16 @@ TRIED = {
         (2, 1, 3, 3),
     ),
     "slices": (slices, linears(a=(3, 8), b=(4, 4), c=(4, 8), d=(5, 2), e=(4, 2)), (3, 8, 3)),
+    "experts and attention pooling": (
+        experts,
+        linears(embed=(2, 4), gate=(4, 2), first=(4, 3), second=(4, 3), score=(4, 1), out=(3, 2), last=(4, 2)),
+        (2, 3, 2),
+    ),
+    "sizes and positions": (
+        rotated,
+        {**linears(embed=(2, 4), mix=(4, 4), out=(4, 2)), "norm": nn.Identity()},
+        (2, 3, 2),
+    ),
     "a layer used again": (reused, linears(a=(4, 4), head=(4, 2)), (2, 4)),
 }
 
@@ -626,6 +654,18 @@ class Heads(nn.Module):
         return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width))
 
 
+def test_queries_and_keys_meet_after_they_are_rotated() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        angles = torch.arange(length)[:, None] * torch.ones(4)
+        q, k, v = (layer(x).view(batch, length, 2, 4).transpose(1, 2) for layer in (net.q, net.k, net.v))
+        q, k = (y * angles.cos() + torch.cat((-y[..., 2:], y[..., :2]), -1) * angles.sin() for y in (q, k))
+        return net.out(F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2))
+
+    model = Net(forward, **linears(q=(8, 8), k=(8, 8), v=(8, 8), out=(8, 8)))
+    assert lines(model) == {"q.weight[0:8:4,:] ~ k.weight[0:8:4,:]", "v.weight -> out.weight"}
+
+
 def test_rows_go_by_the_names_they_were_given() -> None:
     model = nn.Sequential(nn.Linear(4, 6), Heads())
     assert direct(model) == {
@@ -710,6 +750,15 @@ def test_a_layer_that_is_not_used_is_named() -> None:
     assert follow(model).unclear == {"b.weight": "is not used in forward()"}
 
 
+def test_states_of_both_directions_at_once_are_not_guessed_at() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.out(net.rnn(x)[1].transpose(0, 1).flatten(1))
+
+    flow = follow(Net(forward, rnn=nn.GRU(3, 4, bidirectional=True), out=nn.Linear(8, 2)))
+    assert not any("out" in pair.next for pair in flow.pairs)
+    assert "several states" in flow.unclear["out.weight"]
+
+
 # Models that cannot be traced.
 
 
@@ -722,6 +771,17 @@ def test_a_model_whose_path_hangs_on_values_is_refused_with_reason_and_cure() ->
     with pytest.raises(ValueError, match=r"Net cannot be traced.*control flow.*if x\.mean\(\) > 0.*declare") as error:
         feeds(Net(forward, **linears(a=(3, 4), b=(3, 4))))
     assert "test_flow.py" in str(error.value)
+
+
+def test_a_scripted_model_is_refused_and_a_wrapped_one_looked_into() -> None:
+    inner = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    assert feeds(nn.DataParallel(inner)) == [Pair("module.0.weight", "module.1.weight")]
+    assert feeds(torch.compile(inner)) == [Pair("_orig_mod.0.weight", "_orig_mod.1.weight")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        scripted = torch.jit.script(inner)
+    with pytest.raises(ValueError, match=r"cannot be traced.*declare"):
+        feeds(scripted)
 
 
 def test_assertions_defaults_and_masks_do_not_hinder_tracing() -> None:

@@ -1,6 +1,5 @@
 """Which matrix of a network feeds which, by what its ``forward`` does."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from specdyn.spectra.matrices import Reading, read
 _IN_PLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv", "imatmul": "matmul"}
 _JOINING = {"add", "sub", "cat", "concat", "concatenate"}
 _RANKS = (2, 3)
+_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,9 @@ def follow(model: nn.Module) -> Flow:
     >>> follow(nn.Sequential(nn.Conv2d(4, 8, 3), nn.Conv2d(8, 8, 3, groups=8))).unclear
     {'1.weight': 'reads in 8 groups, so its columns are not the features that arrive'}
     """
+    inside = _WRAPPERS.get(type(model).__name__)
+    if inside:
+        return _renamed(follow(getattr(model, inside)), f"{inside}.")
     reading = read(model)
     if is_leaf(model):
         walk = Walk(reading, 2)
@@ -78,6 +81,11 @@ def follow(model: nn.Module) -> Flow:
     return Flow(tuple(walk.pairs), {**reached, **idle})
 
 
+def _renamed(flow: Flow, prefix: str) -> Flow:
+    pairs = tuple(Pair(prefix + pair.previous, prefix + pair.next, pair.arrow) for pair in flow.pairs)
+    return Flow(pairs, {prefix + name: reason for name, reason in flow.unclear.items()})
+
+
 def _missed(walk: Walk) -> tuple[int, int]:
     return -len(walk.pairs), len(walk.unclear)
 
@@ -88,8 +96,9 @@ def _walked(model: nn.Module, reading: Reading, graph: fx.Graph, rank: int) -> W
     values: dict[fx.Node, Any] = {}
     lineage = _Lineage()
     for node in graph.nodes:
+        emitted = walk.emitted
         values[node] = _value(model, walk, node, values, lineage)
-        lineage.add(node, values)
+        lineage.add(node, walk.emitted > emitted)
     return walk
 
 
@@ -125,34 +134,25 @@ def _name(target: Any) -> str:
 
 
 class _Lineage:
-    """Which calls lead to which, for telling the branch that skips from the one that is skipped."""
+    """Which layers each value has come through, for telling the branch that skips from the one it skips."""
 
     def __init__(self) -> None:
-        self._before: dict[fx.Node, set[fx.Node]] = {}
-        self._origin: dict[fx.Node, fx.Node] = {}
+        # One bit for every call in which a matrix was used.
+        self._through: dict[fx.Node, int] = {}
 
-    def add(self, node: fx.Node, values: dict[fx.Node, Any]) -> None:
-        """Note what leads to a call; one that only passes features on shares its origin with them."""
-        inputs = node.all_input_nodes
-        self._before[node] = {*inputs}.union(*(self._before[x] for x in inputs))
-        carrying = [x for x in inputs if isinstance(values[x], Features | Lost)]
-        self._origin[node] = node
-        if len(carrying) == 1 and _matrices(values[node]) == _matrices(values[carrying[0]]):
-            self._origin[node] = self._origin[carrying[0]]
+    def add(self, node: fx.Node, emits: bool) -> None:
+        """Note what a call's value has come through."""
+        through = (1 << len(self._through)) * emits
+        for before in node.all_input_nodes:
+            through |= self._through[before]
+        self._through[node] = through
 
     def past(self, node: fx.Node, values: dict[fx.Node, Any]) -> dict[fx.Node, Any]:
-        """Return the values with those marked that come to a sum past others that were made of them."""
+        """Return the values with those marked that come to a sum past layers that others come through."""
         meeting = [x for x in node.all_input_nodes if isinstance(values[x], Features | Lost)]
         skipping = [x for x in meeting if any(self._skips(x, other) for other in meeting)]
-        marked = {x: values[x].skipping() for x in skipping if isinstance(values[x], Features)}
-        return {**values, **marked}
+        return {**values, **{x: values[x].skipping() for x in skipping if isinstance(values[x], Features)}}
 
     def _skips(self, node: fx.Node, other: fx.Node) -> bool:
-        ours, theirs = self._origin[node], self._origin[other]
-        return ours is not theirs and ours in self._before[other] and theirs not in self._before[node]
-
-
-def _matrices(value: Any) -> set[str]:
-    """Return from which matrices features come, however far along."""
-    found: Sequence[Any] = value if isinstance(value, tuple) else [value]
-    return {source.matrix for x in found if isinstance(x, Features) for source in x.sources}
+        ours, theirs = self._through[node], self._through[other]
+        return ours != theirs and ours & theirs == ours

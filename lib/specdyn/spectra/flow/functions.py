@@ -25,6 +25,7 @@ true_divide truediv type type_as where
 _ONE_BY_ONE = frozenset(_KEEP_PLACES.split())
 _SUMS = {"add", "sub", "subtract", "rsub"}
 _REDUCING = {"all", "amax", "amin", "any", "argmax", "argmin", "logsumexp", "mean", "norm", "prod", "std", "sum", "var"}
+_OF_SEVERAL = {"cat", "concat", "concatenate", "stack", "squeeze"}
 _EXTREMES = {"max", "min", "median"}
 _ARITHMETIC = (*(getattr(operator, name) for name in operator.__all__), math.prod, math.ceil, math.floor)
 _KERNEL = re.compile(r"conv(_transpose)?([123])d")
@@ -43,14 +44,14 @@ def call(walk: Walk, name: str, target: Any, args: Sequence[Any], kwargs: dict[s
         return args[0][args[1]] if has(args[0], args[1]) else PLAIN
     if not carried:
         return _computed(target, args) if target in _ARITHMETIC else PLAIN
+    x = args[0] if args else carried[0]
+    if isinstance(x, tuple) and name not in _OF_SEVERAL:
+        return lost(x, f"comes through {name}() of several states at once")
     if name in _RULES:
         try:
             return _RULES[name](walk, *args, **kwargs)
         except (AttributeError, IndexError, TypeError, ValueError):
             return lost(carried, f"comes through {name}() with arguments that are not known here")
-    x = args[0] if args else carried[0]
-    if isinstance(x, tuple):
-        return lost(x, f"comes through {name}() of several states at once")
     if isinstance(x, Weight) and len(carried) == 1:
         return x if name in _ONE_BY_ONE else PLAIN
     if name in _ONE_BY_ONE or name in _SUMS:

@@ -34,10 +34,10 @@ def trace(model: nn.Module) -> fx.Graph:
     >>> [node.target for node in trace(nn.Sequential(nn.Linear(3, 2), nn.ReLU())).nodes]
     ['input', '0', '1', 'output']
     """
-    parameters = inspect.signature(model.forward).parameters.values()
-    concrete = {p.name: p.default for p in parameters if p.default is not p.empty}
-    twin = _twin(model, {})
     try:
+        parameters = inspect.signature(model.forward).parameters.values()
+        concrete = {p.name: p.default for p in parameters if p.default is not p.empty}
+        twin = _twin(model, {})
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _recorded(_CREATING):
             warnings.simplefilter("ignore")
             return _Tracer(twin).trace(twin, concrete)
@@ -65,7 +65,7 @@ def is_leaf(module: nn.Module) -> bool:
     >>> is_leaf(nn.Linear(3, 2)), is_leaf(nn.Sequential())
     (True, False)
     """
-    if isinstance(module, nn.Sequential):
+    if isinstance(module, nn.Sequential | torch.jit.ScriptModule):
         return False
     if forward_home(module).startswith(("torch.nn", "torch.ao.nn")):
         return True

@@ -60,7 +60,8 @@ class Walk:
 
     ``rank`` is how many axes the outputs of linear layers are taken to have where the input of the network
     does not tell. ``pairs`` are collected in the order in which they are met; ``unclear`` says of a matrix
-    why more may feed it than the pairs say; ``used`` are the matrices that were come by.
+    why more may feed it than the pairs say; ``used`` are the matrices that were come by, and
+    ``emitted`` counts how often one was.
     """
 
     def __init__(self, reading: Reading, rank: int) -> None:
@@ -70,11 +71,13 @@ class Walk:
         self.pairs: dict[Pair, None] = {}
         self.unclear: dict[str, dict[str, None]] = {}
         self.used: set[str] = set()
+        self.emitted = 0
         self._widths: dict[str, int] = {}
 
     def emit(self, width: int, axes: Sequence[int | None], *matrices: str) -> Features | Lost:
         """Return a tensor with the outputs of matrices along one axis, ``0`` in ``axes``."""
         self.used.update(matrices)
+        self.emitted += 1
         unknown = [name for name in matrices if name not in self.reading.parts]
         if unknown:
             return Lost.because(f"comes through {', '.join(unknown)}, which is not measured")
