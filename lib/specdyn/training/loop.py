@@ -332,7 +332,7 @@ def science_hash() -> str:
     """Return a hash of the code results depend on: syntax trees without comments and docstrings."""
     rooms = ("spectra", "tasks", "training", "interventions")
     package = Path(__file__).parents[1]
-    files = sorted(path for room in rooms for path in (package / room).glob("*.py"))
+    files = sorted(path for room in rooms for path in (package / room).rglob("*.py"))
     trees = "\n".join(ast.dump(_without_docstrings(ast.parse(path.read_text("utf-8")))) for path in files)
     return hashlib.sha256(trees.encode()).hexdigest()[:12]
 
