@@ -780,8 +780,8 @@ def test_a_scripted_model_is_refused_and_a_wrapped_one_looked_into() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(inner)
-    with pytest.raises(ValueError, match=r"cannot be traced.*declare"):
-        feeds(scripted)
+        with pytest.raises(ValueError, match=r"cannot be traced.*declare"):
+            feeds(scripted)
 
 
 def test_assertions_defaults_and_masks_do_not_hinder_tracing() -> None:
