@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from dataclasses import replace
 from io import StringIO
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -81,6 +82,18 @@ def test_a_figure_carries_both_themes_its_words_and_its_data(curves: Figure) -> 
 
 def test_the_same_figure_is_the_same_file(curves: Figure) -> None:
     assert curves.svg(LIGHT) == curves.svg(LIGHT)
+
+
+def test_a_power_is_a_straight_line_where_both_axes_are_logarithmic() -> None:
+    sizes = np.array([64, 128, 512])
+    data = pd.DataFrame({"panel": "cost", "series": "ours", "seed": 0, "rows": sizes, "value": 3.0 * sizes**2})
+    figure = sd.show.curves(
+        data, x="rows", scale="log", name="fig-x", caption="A caption.", ylabel="milliseconds"
+    ).draw(LIGHT)
+    (ax,) = figure.axes
+    x, y = ax.transData.transform(ax.lines[0].get_xydata()).T
+    assert np.isclose((y[1] - y[0]) / (x[1] - x[0]), (y[2] - y[1]) / (x[2] - x[1]))
+    plt.close(figure)
 
 
 def test_words_are_computed_from_the_data(curves: Figure, recording: sd.Recording) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib.figure
 import matplotlib.pyplot as plt
@@ -60,11 +60,12 @@ def curves(
     ylim: tuple[float, float] | None = None,
     sharex: bool = False,
     level: Mapping[str, float] | None = None,
+    scale: Literal["linear", "log"] = "linear",
 ) -> Figure:
     """Return panels of curves, a thin line a seed; ``data`` as :func:`over_steps` makes it.
 
     ``sharex``: give all panels the same horizontal axis. ``level``: horizontal lines by name, such as a
-    chance level. Series named in the theme's roles have their colour in the whole book.
+    chance level. ``scale``: of both axes. Series named in the theme's roles have their colour in the whole book.
     """
     levels = dict(level or {})
 
@@ -76,7 +77,7 @@ def curves(
                 ax.plot(line[x], line["value"], color=colors[str(series)], linewidth=1.3, alpha=0.9)
             for value in levels.values():
                 ax.axhline(value, color=theme.color("chance"), linestyle=":", linewidth=1.3)
-            ax.set(title=panel, xlabel=x, ylabel=ylabel)
+            ax.set(title=panel, xlabel=x, ylabel=ylabel, xscale=scale, yscale=scale)
             if ylim:
                 ax.set_ylim(*ylim)
         handles = [Line2D([], [], color=color, label=series) for series, color in colors.items()]

@@ -19,6 +19,8 @@ ROLES = {
     "chance": "grey",
     "theory": "grey",
     "measured": "blue",
+    "trained": "blue",
+    "random walk": "grey",
 }
 """What a colour means throughout the book; other names take the remaining colours in their own order."""
 
