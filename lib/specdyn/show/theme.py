@@ -98,6 +98,7 @@ LIGHT = Theme(
     },
     ramp=(0.0, 0.6),
 )
+"""The theme of a white page, and of print."""
 DARK = Theme(
     name="dark",
     background="#14181e",
@@ -115,3 +116,4 @@ DARK = Theme(
     },
     ramp=(1.0, 0.35),
 )
+"""The theme of a dark page."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 T = TypeVar("T")
 Method = Literal["auto", "gram", "qr", "svd"]
+"""How singular values are computed: see `decompose`. ``"auto"`` chooses."""
 
 _LinAlgError: type[RuntimeError] = vars(torch.linalg)["LinAlgError"]  # missing in its type stubs
 
