@@ -21,6 +21,7 @@ ROLES = {
     "measured": "blue",
     "trained": "blue",
     "random walk": "grey",
+    "operations": "grey",
 }
 """What a colour means throughout the book; other names take the remaining colours in their own order."""
 
