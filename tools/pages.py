@@ -12,6 +12,8 @@ from tools.claims import Claim, measurements, number
 from tools.notebook import Notebook
 
 VERDICTS = ("holds", "holds in part", "does not hold here", "interpretation", "not judged at this tier")
+SECTION = re.compile(r"^# \((?P<label>[\w-]+)\)=\n# #+ (?P<title>.+)$", re.MULTILINE)
+EXERCISE = re.compile(r"^# `{3,}\{exercise\} ?(?P<title>.*)\n# :label: (?P<label>[\w-]+)$", re.MULTILINE)
 
 
 def title(notebook: Notebook) -> str:
@@ -50,6 +52,17 @@ def provenance(notebook: Notebook) -> str:
     }
     table = _table("this page", "", rows=[_row(*row) for row in rows.items()])
     return f"## Provenance\n\n{table}"
+
+
+def stand_ins(source: str) -> list[str]:
+    """Return empty sections and exercises under a chapter's labels, so that references from other pages stay whole."""
+    words = "Not part of this build."
+    sections = [f"({found['label']})=\n## {found['title']}\n\n{words}" for found in SECTION.finditer(source)]
+    exercises = [
+        f"```{{exercise}} {found['title']}\n:label: {found['label']}\n\n{words}\n```"
+        for found in EXERCISE.finditer(source)
+    ]
+    return [*sections, *exercises]
 
 
 def placeholder(chapter_title: str, chapter: Chapter, reason: str) -> str:

@@ -28,9 +28,10 @@ def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str],
     for chapter, notebook in made.items():
         write(page(book, chapter, notebook), book.stage / f"{chapter.page}.ipynb")
     for chapter, reason in absent.items():
-        figures = stand_ins(chapter.source.read_text(), _figures(book, chapter), chapter.page)
+        source = chapter.source.read_text()
         text = pages.placeholder(pages.title(read_source(chapter)), chapter, reason)
-        _write(book, chapter.page, "\n\n".join([text, *figures]))
+        figures = stand_ins(source, _figures(book, chapter), chapter.page)
+        _write(book, chapter.page, "\n\n".join([text, *figures, *pages.stand_ins(source)]))
     titles = {chapter.page: pages.title(notebook) for chapter, notebook in made.items()}
     notebooks = {chapter.page: notebook for chapter, notebook in made.items()}
     reasons = {chapter.page: reason for chapter, reason in absent.items()}
