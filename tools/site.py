@@ -15,7 +15,9 @@ from tools.check import problems
 from tools.notebook import read
 
 WARNING = re.compile(
-    r"^(?:(?P<file>/\S+?)(?::(?P<line>\d*))?: )?(?:WARNING|ERROR|CRITICAL): (?P<message>.+)$", re.MULTILINE
+    r"^(?:(?P<file>/\S+?)?:?(?P<docstring>docstring of [\w.]+)?(?::(?P<line>\d*))?: )?"
+    r"(?:WARNING|ERROR|CRITICAL): (?P<message>.+)$",
+    re.MULTILINE,
 )
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LINES_A_CELL = 10_000
@@ -53,7 +55,9 @@ def build_site(book: Book, chapters: Iterable[Chapter]) -> Path:
 
 
 def _placed(book: Book, warning: re.Match[str]) -> str:
-    """Say where in the book's own files a warning belongs."""
+    """Say where in the book's own files, or in which docstring, a warning belongs."""
+    if warning["docstring"]:
+        return f"{warning['docstring']}, line {warning['line']}: {warning['message']}"
     if warning["file"] is None:
         return str(warning["message"])
     file, line = Path(warning["file"]), int(warning["line"] or 0)

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tools.__main__ import main
+from tools.book import SMOKE, Book
+from tools.site import build_site
+from tools.stage import stage
 
 ROOT = Path(__file__).parents[2]
 SMALL = Path(__file__).parent / "fixtures" / "small"
@@ -28,6 +31,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         assert main(["book", "--tier", "smoke"]) == 0
         assert main(["references", "--chapter", "small"]) == 0
+    return root
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This book with its reference pages, its chapters left out. Not to be changed."""
+    root = tmp_path_factory.mktemp("reference") / "book"
+    shutil.copytree(ROOT / "book", root / "book")
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(ROOT / name, root)
+    book = Book(root)
+    stage(book, {}, dict.fromkeys(book.chapters(), "it is not needed here"), SMOKE)
+    build_site(book, [])
     return root
 
 

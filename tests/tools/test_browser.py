@@ -1,4 +1,4 @@
-"""The small book's site in a real browser: light, dark, narrow, and alone."""
+"""The small book's site, and the reference pages, in a real browser: light, dark, narrow, and alone."""
 
 from __future__ import annotations
 
@@ -47,6 +47,17 @@ def visit(browser: webdriver.Chrome, built: Path, page: str, *, width: int = 120
     browser.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
 
 
+def contrast(one: list[float], other: list[float]) -> float:
+    """The contrast ratio of two sRGB colours as WCAG 2 defines it."""
+
+    def luminance(colour: list[float]) -> float:
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in (c / 255 for c in colour[:3])]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
 @pytest.mark.parametrize("page", ["index", "part/small", "claims", "status"])
 def test_a_page_asks_no_other_host_for_anything(browser: webdriver.Chrome, built: Path, page: str) -> None:
     browser.get_log("performance")
@@ -61,6 +72,27 @@ def test_a_page_asks_no_other_host_for_anything(browser: webdriver.Chrome, built
 def test_a_page_fits_a_phone(browser: webdriver.Chrome, built: Path, page: str) -> None:
     visit(browser, built, page, width=375)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize("page", ["index", "spectra", "training", "tasks", "interventions", "show"])
+def test_a_reference_page_fits_a_phone(browser: webdriver.Chrome, reference: Path, page: str) -> None:
+    visit(browser, reference, f"api/{page}", width=375)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 375
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_signatures_and_examples_can_be_read(browser: webdriver.Chrome, reference: Path, theme: str) -> None:
+    visit(browser, reference, "api/spectra", theme=theme)
+    for place in (".sig-name", ".sig-param", ".doctest .highlight"):
+        colours = browser.execute_script(
+            """const rgb = (colour) => colour.match(/[\\d.]+/g).map(Number);
+            let behind = document.querySelector(arguments[0]);
+            const ink = rgb(getComputedStyle(behind).color);
+            while ((rgb(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 0) behind = behind.parentElement;
+            return [ink, rgb(getComputedStyle(behind).backgroundColor)];""",
+            f".bd-article dl.py {place}",
+        )
+        assert contrast(*colours) >= 4.5, f"{place} is hard to read in the {theme} theme: {colours}"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
