@@ -441,7 +441,7 @@ walking = np.concatenate([times_chance(name, "->", "~", recordings=walks).ravel(
 query_key = min(b for pair, (_, b) in at_the_end(trained["Transformer", seeds[0]]).items() if pair.arrow == "~")
 Markdown(
     f"""**How to read it.** Right of zero, a matrix reads what the one before it writes more than unrelated matrices would. In the
-Transformer nearly everything does, and most of all query and key: {spread(meeting.ravel(), 1)} times their chance level, which with
+Transformer most pairs do, and more than others query and key: {spread(meeting.ravel(), 1)} times their chance level, which with
 16 dimensions a head is high, {query_key:.2f}. One convolution and the next do not find each other at all ({spread(convolutions.ravel(), 1)}
 times chance). The walks scatter around chance ({spread(walking, 1)} times it): with ten components in few dimensions, one dot by itself says little.
 
@@ -523,13 +523,13 @@ Markdown(
 # %%
 def gate_ranks(model):
     snapshot = sd.measure(model, split="gates")
-    return {name: spectrum.effective_rank for name, spectrum in snapshot.items()}
+    return {name: snapshot[name].effective_rank for name in snapshot}
 
 
 before = {seed: gate_ranks(fresh("LSTM", seed)) for seed in seeds}
 after = {seed: gate_ranks(models["LSTM", seed]) for seed in seeds}
 
-# 48 x 48 for each gate; the first layer's `ih`, which reads the image, is 48 x 8
+# 48 x 48 for each gate; weight_ih_l0, which reads the image, is 48 x 8
 square = ["lstm.weight_hh_l0", "lstm.weight_ih_l1", "lstm.weight_hh_l1"]
 
 # %% tags=["hide-input"]
@@ -583,14 +583,16 @@ Markdown(
 
 # %%
 def cut(model, gate, kept):
-    """A copy of the LSTM in which one gate keeps only the largest components of its three square weights."""
-    model = copy.deepcopy(model)
+    """A copy in which one gate keeps only the largest components of its weights."""
+    model, names = copy.deepcopy(model), [f"{weight}[{gate}]" for weight in square]
     for matrix in sd.matrices(model, split="gates"):
-        if matrix.name in [f"{weight}[{gate}]" for weight in square]:
-            matrix.view.copy_(sd.truncate(sd.decompose(matrix.view), kept))
+        if matrix.name in names:
+            svd = sd.decompose(matrix.view)
+            matrix.view.copy_(sd.truncate(svd, kept))
     return model
 
 
+# %% tags=["hide-input"]
 kept = [48, 24, 12, 6, 3, 1]
 cuts = pd.DataFrame(
     {
@@ -603,7 +605,6 @@ cuts = pd.DataFrame(
     for (gate, said), seed, k in product(gate_names.items(), seeds, kept)
 )
 
-# %% tags=["hide-input"]
 sd.show.curves(
     cuts,
     x="components kept",
@@ -713,9 +714,9 @@ Markdown(
 stored = copy.deepcopy(low_rank).bfloat16()
 master = dict(low_rank.named_parameters())  # as mixed-precision training keeps it
 measured = {
-    "float32": sd.measure(low_rank)[example],
-    "bfloat16, as it is stored": sd.measure(stored)[example],
-    "the same, read from its master copy": sd.measure(stored, weights=master)[example],
+    "float32": sd.measure(low_rank),
+    "bfloat16, as it is stored": sd.measure(stored),
+    "the same, from its master copy": sd.measure(stored, weights=master),
 }
 
 # %% tags=["hide-input"]
@@ -726,7 +727,8 @@ pd.DataFrame(
             "smallest singular value": f"{spectrum.singular_values[-1]:.1e}",
             "singular values above a millionth of the largest": sum(s > 1e-6 * s[0]),
         }
-        for said, spectrum in measured.items()
+        for said, snapshot in measured.items()
+        for spectrum in [snapshot[example]]
         for s in [spectrum.singular_values]
     }
 ).T
