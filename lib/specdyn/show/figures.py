@@ -27,7 +27,7 @@ WIDTH = 7.6
 
 
 def over_steps(groups: Groups, quantities: Mapping[str, Quantity]) -> pd.DataFrame:
-    """Return a tidy table for :func:`curves`: panel, series, seed, step, value.
+    """Return a tidy table for `curves`: panel, series, seed, step, value.
 
     ``groups`` gives for each panel the recordings of its seeds, ``quantities`` for each series a function
     from a recording to its values over time.
@@ -62,7 +62,7 @@ def curves(
     level: Mapping[str, float] | None = None,
     scale: Literal["linear", "log"] = "linear",
 ) -> Figure:
-    """Return panels of curves, a thin line a seed; ``data`` as :func:`over_steps` makes it.
+    """Return panels of curves, a thin line a seed; ``data`` as `over_steps` makes it.
 
     ``sharex``: give all panels the same horizontal axis. ``level``: horizontal lines by name, such as a
     chance level. ``scale``: of both axes. Series named in the theme's roles have their colour in the whole book.

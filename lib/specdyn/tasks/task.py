@@ -20,7 +20,7 @@ T = TypeVar("T")
 class Task(Protocol):
     """A frozen dataclass whose fields name everything a run depends on, save the seed.
 
-    ``data`` and ``batch`` draw at random only from :func:`generator`, keyed by seed and step, so that the
+    ``data`` and ``batch`` draw at random only from `generator`, keyed by seed and step, so that the
     place in the data is a function of (seed, step) and a resumed run repeats the uninterrupted one exactly.
     """
 
@@ -43,7 +43,7 @@ class Task(Protocol):
         """Names of matrices of which the first feeds the second, whose alignment is recorded."""
 
     def model(self) -> nn.Module:
-        """A fresh network; :func:`build` makes it with a seed."""
+        """A fresh network; `build` makes it with a seed."""
 
     def data(self, seed: int, device: torch.device) -> Any:
         """Everything a run reads, on its device."""

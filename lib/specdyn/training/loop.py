@@ -117,7 +117,7 @@ def train(
     run's name because it changes the last bits of every result. A killed run goes on where it was last
     saved, at most ``save_seconds`` of work earlier, and ends with the same bits as one never killed.
 
-    Raises :class:`DivergedError` where the loss is not finite, ``ValueError`` for an unknown or absent
+    Raises `DivergedError` where the loss is not finite, ``ValueError`` for an unknown or absent
     device, a step to keep that does not exist, or a damaged file.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):

@@ -49,7 +49,7 @@ class Recording:
     vector_steps: Array = field(default_factory=lambda: np.zeros(0, dtype=int))
     """(Tv,) those of the steps at which singular vectors were taken."""
     rule: str = "paper"
-    """How alignments were read off kernels and gates, see :meth:`specdyn.spectra.Snapshot.alignment`."""
+    """How alignments were read off kernels and gates, see `specdyn.spectra.Snapshot.alignment`."""
     alignments: Mapping[Pair, Array] = field(default_factory=dict)
     """For each pair the diagonal of its alignment, (Tv, the smaller r)."""
     alignment_blocks: Mapping[Pair, Array] = field(default_factory=dict)
@@ -92,7 +92,7 @@ class Recording:
         return list(self.singular_values.values()) if matrix is None else [_get(self.singular_values, matrix, "matrix")]
 
     def alignment(self, previous: str, next: str, arrow: Arrow = "->") -> Array:
-        """Return the top-10 alignment score of a pair over its steps (Tv,); see :meth:`alignment_chance`."""
+        """Return the top-10 alignment score of a pair over its steps (Tv,); see `alignment_chance`."""
         return _top_score(_get(self.alignments, Pair(previous, next, arrow), "alignment"))
 
     def alignment_chance(self, previous: str, next: str, arrow: Arrow = "->") -> float:
@@ -110,12 +110,12 @@ class Recording:
     def subspace_agreement(self, matrix: str) -> Array:
         """Return what a matrix's first ten directions, or those kept, share with its last ones (Tv,).
 
-        Unlike :meth:`agreement` it is not disturbed when two of them change places.
+        Unlike `agreement` it is not disturbed when two of them change places.
         """
         return np.asarray(_get(self.subspace_agreements, matrix, "agreement"))
 
     def subspace_agreement_chance(self, matrix: str) -> float:
-        """Return what :meth:`subspace_agreement` of two unrelated matrices of its shape would be."""
+        """Return what `subspace_agreement` of two unrelated matrices of its shape would be."""
         k = _get(self.agreement_blocks, matrix, "agreement").shape[-1]
         return spectra.subspace_agreement_chance(*self.shapes[matrix], k)
 
@@ -178,7 +178,7 @@ class Recording:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Recording:
-        """Return the recording that :meth:`to_arrays` took apart; arrays of other names are left alone."""
+        """Return the recording that `to_arrays` took apart; arrays of other names are left alone."""
         version = int(arrays["format"])
         if version > FORMAT:
             raise _NewerError(f"format {version} is newer than the {FORMAT} this library reads: update specdyn")
@@ -259,7 +259,7 @@ def over(kind: str, named: Mapping[Any, Any]) -> dict[str, Array]:
 
 
 def under(kind: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the arrays that :func:`over` named so, by their own names."""
+    """Return the arrays that `over` named so, by their own names."""
     start = f"{kind}/"
     return {key.removeprefix(start): arrays[key] for key in arrays if key.startswith(start)}
 

@@ -40,7 +40,7 @@ class Runs(Sequence[Run]):
     def stack(self, quantity: str | Callable[[Recording], Array]) -> Array:
         """Stack a metric, or any function of a recording, over the runs: (runs, ...), in their order.
 
-        Raises ``ValueError`` naming the runs that diverged: leave them out with :meth:`sel`.
+        Raises ``ValueError`` naming the runs that diverged: leave them out with `sel`.
         """
         diverged = [
             dict(label) for label, run in zip(self.labels, self.runs, strict=True) if run.diverged_at is not None
