@@ -216,7 +216,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    made = {"torch": str(torch.__version__), "threads": options.threads, "processor": platform.machine()}
+    made = {
+        "date": time.strftime("%Y-%m-%d"),
+        "torch": str(torch.__version__),
+        "threads": options.threads,
+        "processor": platform.machine(),
+    }
     print(", ".join(f"{name} {value}" for name, value in made.items()))
     table = ratios()
     if options.save:

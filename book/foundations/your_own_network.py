@@ -26,6 +26,7 @@ device = "auto"  # auto, cpu or cuda
 
 # %% tags=["hide-input"]
 import copy
+import json
 from itertools import product
 from textwrap import fill
 
@@ -44,6 +45,7 @@ import specdyn as sd
 from specdyn.exercises.foundations import random_rank
 from specdyn.exercises.your_own_network import check_furthest, check_kernel_rank, check_settles, check_stands_out
 from specdyn.interventions import truncations
+from specdyn.training import book_root
 from specdyn.training.loop import resolve_device
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
@@ -864,6 +866,62 @@ sd.measure(models["Transformer", seeds[0]])["position"]
 
 # %% [markdown]
 # Where your own layers hold attention made of linear layers, `sd.spectra.heads` and `sd.spectra.cut` name the pieces in one line.
+
+# %% [markdown]
+# ## How large can it be?
+#
+# `recorder.cost()` answers for your network on your machine. In general the cost grows with the cube of the smaller side of a matrix:
+
+# %% tags=["hide-input"]
+table = json.loads((book_root() / "recordings" / "spectra_cost.json").read_text())
+
+
+def cost_curves(shape, rows):
+    """Milliseconds against rows, and the operations of the method, scaled to meet the last point."""
+    at_the_end = rows[-1]["ms"]["ours full"] / rows[-1]["operations"]["ours full"]
+    series = {
+        "values": lambda row: row["ms"]["ours values"],
+        "values and vectors": lambda row: row["ms"]["ours full"],
+        "torch.linalg.svd": lambda row: row["ms"]["torch full"],
+        "the same, turned tall": lambda row: row["ms"]["turned full"],
+        "operations": lambda row: row["operations"]["ours full"] * at_the_end,
+    }
+    return [
+        {"panel": shape, "series": said, "seed": 0, "rows": row["rows"], "value": of(row)}
+        for said, of in series.items()
+        for row in rows
+    ]
+
+
+made, limits = table["provenance"], table["rows at the limit"]
+sd.show.curves(
+    pd.DataFrame(line for shape, rows in table["size"].items() for line in cost_curves(shape, rows)),
+    x="rows",
+    scale="log",
+    name="fig-own-cost",
+    caption="Milliseconds for one matrix against its number of rows, both axes logarithmic: singular values only, values and vectors, and "
+    "PyTorch's own decomposition in single precision, as it is and of the matrix turned tall. Grey: the number of operations of our "
+    "method, scaled to meet the last point. Recorded on "
+    f"{made['date']} on {made['processor']} with {made['threads']} threads, torch {made['torch']}.",
+    ylabel="milliseconds",
+)
+
+
+# %% tags=["remove-input"]
+def limit_of(shape):
+    rows = limits[shape]["ours full"]
+    return "at no size that was measured" if rows is None else f"from about {round(rows, -2):,.0f} rows on"
+
+
+vgg, checkpoint = table["vgg"]["ms"], table["checkpoint"]["ms"]
+Markdown(
+    f"The {table['vgg']['matrices']} matrices of VGG-16 take {vgg['ours full']:,.0f} milliseconds with vectors and "
+    f"{vgg['ours values']:,.0f} without (PyTorch's own: {vgg['torch full']:,.0f} and {vgg['torch values']:,.0f}); all that the paper measures at "
+    f"one checkpoint takes {checkpoint['ours']:,.0f}, and {checkpoint['theirs']:,.0f} where every question gets a decomposition of its own. "
+    f"A hundred snapshots of one matrix with all its vectors take more than a minute {limit_of('square')} where it is square, and "
+    f"{limit_of('nine times as wide')} where it is nine times as wide. Beyond that, take values often and vectors seldom: "
+    "`sd.Recorder(model, steps, vectors=1_000)`."
+)
 
 # %% [markdown]
 # ## Claims
