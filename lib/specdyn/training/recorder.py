@@ -197,13 +197,13 @@ class Recorder:
     def _agreements(self) -> dict[str, Mapping[str, Any]]:
         """Return how every snapshot agrees with the last one that has vectors, as fields of a recording."""
         diagonals, blocks, subspaces = {}, {}, {}
-        end = max(self._vectors, default=self._first)
-        for name in self._vectors[end].left if self._vectors else ():
-            last, each = self._top(end, name), [self._top(step, name) for step in self._vectors]
+        for name in next(iter(self._vectors.values())).left if self._vectors else ():
+            over_time = self._top(name)
+            last = SVD(*(array[-1] for array in over_time))
             k = min(BLOCK, len(last.S))
-            diagonals[name] = np.stack([_compact(spectra.agreement(svd, last)) for svd in each])
-            blocks[name] = np.stack([_compact(spectra.agreement_block(svd, last, k)) for svd in each])
-            subspaces[name] = np.stack([_compact(spectra.subspace_agreement(svd, last, k)) for svd in each])
+            diagonals[name] = _compact(spectra.agreement(over_time, last))
+            blocks[name] = _compact(spectra.agreement_block(over_time, last, k))
+            subspaces[name] = _compact(spectra.subspace_agreement(over_time, last, k))
         chances = {name: spectra.agreement_chance(*self._shapes[name]) for name in diagonals}
         return {
             "agreements": diagonals,
@@ -212,10 +212,11 @@ class Recorder:
             "agreement_chances": chances,
         }
 
-    def _top(self, step: int, name: str) -> SVD:
-        left, right = self._vectors[step].left[name], self._vectors[step].right[name]
-        values = self._spectra[step][name][: left.shape[1]]
-        return SVD(*(torch.tensor(array, dtype=torch.float64) for array in (left, values, right)))
+    def _top(self, name: str) -> SVD:
+        """Return what is kept of a matrix's vectors at every step that has them, in the order of time."""
+        left, right = (np.stack([getattr(v, side)[name] for v in self._vectors.values()]) for side in ("left", "right"))
+        values = np.stack([self._spectra[step][name][: left.shape[-1]] for step in self._vectors])
+        return SVD(*(torch.from_numpy(array).double() for array in (left, values, right)))
 
     def _recording(self, provenance: Mapping[str, Any], **agreements: Mapping[str, Any]) -> Recording:
         metrics = [self._metrics.get(step, {}) for step in self._spectra]
