@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -776,12 +777,45 @@ def test_a_model_whose_path_hangs_on_values_is_refused_with_reason_and_cure() ->
 def test_a_scripted_model_is_refused_and_a_wrapped_one_looked_into() -> None:
     inner = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     assert feeds(nn.DataParallel(inner)) == [Pair("module.0.weight", "module.1.weight")]
+    assert feeds(torch.optim.swa_utils.AveragedModel(inner)) == [Pair("module.0.weight", "module.1.weight")]
     assert feeds(torch.compile(inner)) == [Pair("_orig_mod.0.weight", "_orig_mod.1.weight")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(inner)
         with pytest.raises(ValueError, match=r"cannot be traced.*declare"):
             feeds(scripted)
+
+
+def test_optional_inputs_and_what_is_behind_the_stars_do_not_hinder_tracing() -> None:
+    @dataclass
+    class Output:
+        logits: Tensor
+        loss: Tensor | None = None
+
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.up, self.down = nn.Linear(4, 8), nn.Linear(8, 4)
+
+        def forward(self, states: Tensor, mask: Tensor | None = None, *args: Any, **kwargs: Any) -> tuple[Tensor]:
+            return (self.down(self.up(states).relu()),)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.body, self.head = nn.Embedding(10, 4), Body(), nn.Linear(4, 3)
+
+        def forward(self, input_ids: Any = None, mask: Any = None, labels: Any = None, **kwargs: Any) -> Output:
+            if input_ids is None:
+                raise ValueError("You have to specify input_ids")
+            logits = self.head(self.body(self.embed(input_ids), mask, **kwargs)[0])
+            return Output(logits, None if labels is None else F.cross_entropy(logits, labels))
+
+    assert lines(Model()) == {
+        "embed.weight -> body.up.weight",
+        "body.up.weight -> body.down.weight",
+        "body.down.weight -> head.weight",
+    }
 
 
 def test_assertions_defaults_and_masks_do_not_hinder_tracing() -> None:

@@ -15,7 +15,12 @@ from specdyn.spectra.matrices import Reading, read
 _IN_PLACE = {"iadd": "add", "isub": "sub", "imul": "mul", "itruediv": "truediv", "imatmul": "matmul"}
 _JOINING = {"add", "sub", "cat", "concat", "concatenate"}
 _RANKS = (2, 3)
-_WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module", "OptimizedModule": "_orig_mod"}
+_WRAPPERS = {
+    "AveragedModel": "module",
+    "DataParallel": "module",
+    "DistributedDataParallel": "module",
+    "OptimizedModule": "_orig_mod",
+}
 
 
 @dataclass(frozen=True)
@@ -35,9 +40,10 @@ class Flow:
 def feeds(model: nn.Module) -> list[Pair]:
     """Return which matrices feed which, in the order in which data passes them.
 
-    The network is traced, not run: no example of an input is needed, and arguments of ``forward`` that have
-    a default keep it. Where it is not certain which features arrive in which place there is no pair, and
-    `follow` says why. Examples, tokens and pixels are not told apart: what reaches one of them feeds all.
+    The network is traced, not run: no example of an input is needed. Arguments of ``forward`` that have a
+    default keep it, but where all have one and the first is ``None``, that one is the input. Where it is not
+    certain which features arrive in which place there is no pair, and `follow` says why. Examples, tokens
+    and pixels are not told apart: what reaches one of them feeds all.
 
     Raises ``ValueError`` with the reason if the model cannot be traced; `declare` is for that case.
 

@@ -35,17 +35,29 @@ def trace(model: nn.Module) -> fx.Graph:
     ['input', '0', '1', 'output']
     """
     try:
-        parameters = inspect.signature(model.forward).parameters.values()
-        concrete = {p.name: p.default for p in parameters if p.default is not p.empty}
         twin = _twin(model, {})
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), _recorded(_CREATING):
             warnings.simplefilter("ignore")
-            return _Tracer(twin).trace(twin, concrete)
+            return _Tracer(twin).trace(twin, _fixed(model))
     except Exception as error:
         raise ValueError(
             f"{type(model).__name__} cannot be traced, so what feeds what is not known: {_told(error)}; "
             'say it yourself, as in specdyn.declare(model, "embed -> attention", "attention -> out")'
         ) from error
+
+
+def _fixed(model: nn.Module) -> dict[str, Any]:
+    """Return what the arguments of ``forward`` are fixed to: their defaults, and nothing behind the stars.
+
+    What is left is an input. Where nothing is left, that is a first argument whose default is ``None``.
+    """
+    parameters = list(inspect.signature(model.forward).parameters.values())
+    fixed = {p.name: p.default for p in parameters if p.default is not p.empty}
+    fixed |= {f"**{p.name}": {} for p in parameters if p.kind is p.VAR_KEYWORD}
+    fixed |= {f"*{p.name}": () for p in parameters if p.kind is p.VAR_POSITIONAL}
+    if len(fixed) == len(parameters) and parameters and parameters[0].default is None:
+        del fixed[parameters[0].name]
+    return fixed
 
 
 def _told(error: Exception) -> str:
