@@ -13,6 +13,7 @@ from tools.notebook import Notebook
 
 VERDICTS = ("holds", "holds in part", "does not hold here", "interpretation", "not judged at this tier")
 SECTION = re.compile(r"^# \((?P<label>[\w-]+)\)=\n# #+ (?P<title>.+)$", re.MULTILINE)
+KEEPS_RUNS = re.compile(r"\bsd\.(?:sweep|train)\(")
 EXERCISE = re.compile(r"^# `{3,}\{exercise\} ?(?P<title>.*)\n# :label: (?P<label>[\w-]+)$", re.MULTILINE)
 
 
@@ -26,13 +27,20 @@ def cost(notebook: Notebook) -> str:
     """Return what a page cost where it was executed, as an admonition."""
     made = notebook.metadata["provenance"]
     measured, machine, inputs = made["measured"], made["environment"], made["inputs"]
-    runs = {0: "no run had", 1: "one run had"}.get(measured["new_runs"], f"{measured['new_runs']} runs had")
     return (
         f"```{{admonition}} What this page cost\n:class: cost\n\n"
         f"Tier **{inputs['tier']}**: {measured['seconds']:.0f} seconds on {_machine(machine)}, "
-        f"{_megabytes(measured['peak_memory'])} at the most. For this, {runs} to be trained; "
-        f"runs that are there already are only read.\n```"
+        f"{_megabytes(measured['peak_memory'])} at the most. {_runs_trained(notebook)}\n```"
     )
+
+
+def _runs_trained(notebook: Notebook) -> str:
+    """Return what was trained and kept. A page may train networks itself, and then no number of kept runs says so."""
+    if not any(KEEPS_RUNS.search(cell.source) for cell in notebook.cells if cell.cell_type == "code"):
+        return "It reads no finished runs: what it trains, it trains anew each time."
+    count = notebook.metadata["provenance"]["measured"]["new_runs"]
+    runs = {0: "no run had", 1: "one run had"}.get(count, f"{count} runs had")
+    return f"For this, {runs} to be trained; runs that are there already are only read."
 
 
 def provenance(notebook: Notebook) -> str:
@@ -47,7 +55,7 @@ def provenance(notebook: Notebook) -> str:
         "Python, torch": f"{machine['python']}, {machine['torch'] or 'none'}",
         "seconds": f"{measured['seconds']:.1f}",
         "peak memory": _megabytes(measured["peak_memory"]),
-        "runs trained": measured["new_runs"],
+        "runs trained and kept": measured["new_runs"],
         **{f"{name}, sha256": f"`{inputs[name][:16]}`" for name in ("source", "library", "recordings", "lock")},
     }
     table = _table("this page", "", rows=[_row(*row) for row in rows.items()])
@@ -116,11 +124,12 @@ def status_page(
     costs = [_cost_row(page, notebook, ledger[page]) for page, notebook in made.items()]
     origins = [_origin_row(page, notebook) for page, notebook in made.items()]
     left = "\n".join(f"- {{doc}}`/{page}`: {reason}" for page, reason in absent.items())
+    heads = ("chapter", "tier", "seeds", "seconds", "memory", "runs trained and kept", "verdicts")
     missing = f"## Not part of this build\n\n{left}\n\n" if absent else ""
     return (
         f"# Status of this build\n\nWhat each chapter was executed from, on what, and what it cost. "
         f"This build is of tier **{settings.tier}**.\n\n"
-        f"{_table('chapter', 'tier', 'seeds', 'seconds', 'memory', 'runs trained', 'verdicts', rows=costs)}\n\n"
+        f"{_table(*heads, rows=costs)}\n\n"
         f"{missing}## Made from, and on\n\nHashes are the first eight digits of sha256.\n\n"
         f"{_table('chapter', 'executed', 'device', 'source', 'library', 'recordings', 'lock', rows=origins)}\n"
     )
