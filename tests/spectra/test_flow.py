@@ -919,6 +919,11 @@ def test_wrong_declarations_are_refused_with_what_would_be_right(declared: nn.Mo
         declare(declared, line)
 
 
+def test_lines_in_a_list_are_refused_with_the_way_to_give_them() -> None:
+    with pytest.raises(TypeError, match=r"lines one by one, as in declare\(model, \*lines\)"):
+        declare(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4)), ["0 -> 1"])  # type: ignore[arg-type]
+
+
 def test_a_pair_is_declared_once(declared: nn.ModuleDict) -> None:
     with pytest.raises(ValueError, match=r"embed\.weight -> attn\.in_proj_weight is declared twice"):
         declare(declared, "embed -> attn", "embed.weight -> attn.in_proj_weight")

@@ -507,3 +507,16 @@ def test_fresh_linear_layers_have_the_known_effective_rank(m: int, n: int, publi
     """At PyTorch's initialisation the effective rank depends on the aspect ratio alone."""
     torch.manual_seed(0)
     assert measure(nn.Linear(n, m), vectors=False)["weight"].effective_rank == pytest.approx(published, abs=tolerance)
+
+
+@pytest.mark.parametrize(
+    "pairs", ["0.weight -> 1.weight", ["0.weight -> 1.weight"], ("0.weight", "1.weight"), [("0",)]]
+)
+def test_what_is_no_pair_is_refused_with_the_way_to_make_one(pairs: Any) -> None:
+    with pytest.raises(ValueError, match=r"is no pair: give .*specdyn\.declare"):
+        measure(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4)), pairs=pairs)
+
+
+def test_one_name_asks_for_the_vectors_of_one_matrix() -> None:
+    found = measure(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4)), vectors="0.weight")
+    assert [name for name, spectrum in found.items() if spectrum.vectors is not None] == ["0.weight"]

@@ -364,6 +364,18 @@ def test_recorder_takes_a_loss_as_it_comes_out_of_the_model() -> None:
     assert metrics["accuracy"].tolist() == [0.5]
 
 
+@pytest.mark.parametrize("value", [torch.ones(3), "high", None])
+def test_recorder_names_the_metric_that_is_no_number(value: object) -> None:
+    with pytest.raises(ValueError, match=r"loss is no single number .*loss=values\.mean"):
+        sd.Recorder(nn.Linear(3, 2), steps=[0])(0, loss=value)
+
+
+def test_recorder_refuses_what_is_no_pair() -> None:
+    lines: list[object] = ["0.weight -> 1.weight"]
+    with pytest.raises(ValueError, match=r"is no pair: give .*specdyn\.declare"):
+        sd.Recorder(nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 4)), 1, pairs=lines)  # type: ignore[arg-type]
+
+
 def test_recorder_leaves_model_and_random_state_alone() -> None:
     model = nn.Linear(3, 2)
     before, draws = model.weight.detach().clone(), torch.random.get_rng_state()

@@ -211,7 +211,7 @@ def test_a_damaged_or_foreign_file_is_refused_by_name(recording: sd.Recording, t
         np.savez(path, format=np.array(0))
     else:
         path.write_bytes(b"" if damage == "empty" else b"step,loss\n0,1\n")
-    with pytest.raises(ValueError, match=r"run\.npz is damaged or no recording.*delete it"):
+    with pytest.raises(ValueError, match=r"run\.npz is damaged or no recording.*record it again"):
         sd.Recording.load(path)
 
 

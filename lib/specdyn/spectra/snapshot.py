@@ -176,7 +176,7 @@ class Snapshot(Mapping[str, Spectrum]):
         """Return both decompositions, so turned that the first writes what the second reads."""
         if rule not in get_args(Rule):
             raise ValueError(f'unknown rule {rule!r}: choose "paper" or "norm"')
-        first, second, arrow = _link(pair)
+        first, second, arrow = link(pair)
         a, b = self._side(first), self._side(second)
         if arrow == "~":
             following, positions, position = b.svd.mT, 1, 0
@@ -236,7 +236,7 @@ def measure(
     """
     reading = read(model, weights)
     found = {matrix.name: matrix for matrix in reading.matrices(split)}
-    named = dict.fromkeys(name for pair in pairs for name in _link(pair)[:2])
+    named = dict.fromkeys(name for pair in pairs for name in link(pair)[:2])
     extra = reading.find(name for name in named if name not in found)
     wanted = _with_vectors(vectors, found).union(named)
     decomposed = _Decomposed(method)
@@ -285,12 +285,22 @@ def _keys(view: Tensor) -> tuple[Any, Any]:
 def _with_vectors(vectors: bool | Collection[str], found: Mapping[str, Matrix]) -> set[str]:
     if isinstance(vectors, bool):
         return set(found) if vectors else set()
-    if unknown := set(vectors) - set(found):
+    names = {vectors} if isinstance(vectors, str) else set(vectors)
+    if unknown := names - set(found):
         raise ValueError(f"vectors: no matrix {', '.join(sorted(unknown))}; the matrices are {', '.join(found)}")
-    return set(vectors)
+    return names
 
 
-def _link(pair: PairLike) -> tuple[str, str, str]:
+def link(pair: PairLike) -> tuple[str, str, Any]:
+    """Return the two names of a pair and its arrow; raise ``ValueError`` for what is no pair.
+
+    >>> link(("up.weight", "down.weight"))
+    ('up.weight', 'down.weight', '->')
+    """
+    if isinstance(pair, str) or len(pair) not in (2, 3):
+        raise ValueError(
+            f'{pair!r} is no pair: give [("a", "b"), ...], or what specdyn.declare(model, "a -> b") returns'
+        )
     first, second, arrow = (*pair, "->")[:3]
     if arrow not in ("->", "+>", "~"):
         raise ValueError(f'({first}, {second}): unknown arrow {arrow!r}; choose "->", "+>" or "~"')

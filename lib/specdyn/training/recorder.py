@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from specdyn import spectra
 from specdyn.spectra import SVD, Method, Pair, Rule, Snapshot
-from specdyn.spectra.snapshot import PairLike
+from specdyn.spectra.snapshot import PairLike, link
 from specdyn.training.cadence import Cadence, cadence, next_due
 from specdyn.training.cost import Cost, timed
 from specdyn.training.recording import Array, Key, Recording, over, under
@@ -67,7 +67,7 @@ class Recorder:
         """Take the snapshot of step ``first``, or go on from where a recorder was interrupted."""
         if directions < 0:
             raise ValueError(f"directions={directions}: give how many to keep of each matrix, or 0 for none")
-        self.model, self.pairs = model, tuple(Pair(*pair) for pair in pairs)
+        self.model, self.pairs = model, tuple(Pair(*link(pair)) for pair in pairs)
         self.rule, self.directions = rule, directions
         self._how: dict[str, Any] = {"split": split, "method": method, "weights": weights}
         self._first, self._steps = operator.index(first), cadence(steps)
@@ -97,7 +97,7 @@ class Recorder:
             return
         if step > self._last:
             self._take(step, self._next_vectors <= step)
-        self._metrics.setdefault(step, {}).update({name: _number(value) for name, value in metrics.items()})
+        self._metrics.setdefault(step, {}).update({name: _number(name, value) for name, value in metrics.items()})
 
     def due(self, step: int) -> bool:
         """Return whether a call with this step records anything."""
@@ -310,6 +310,9 @@ def _row(arrays: Mapping[Key, Array], index: int) -> dict[Key, Array]:
     return {key: array[index] for key, array in arrays.items()}
 
 
-def _number(value: Any) -> float:
+def _number(name: str, value: Any) -> float:
     """Return a scalar as it is used in a loop: a number, or a tensor that may still carry its gradient."""
-    return float(value.detach() if isinstance(value, Tensor) else value)
+    try:
+        return float(value.detach() if isinstance(value, Tensor) else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name} is no single number ({error}): give one, as in {name}=values.mean()") from error

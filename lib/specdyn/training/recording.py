@@ -219,7 +219,7 @@ class Recording:
                 raise ValueError(f"{path}: {error}") from error
             except _DAMAGE as error:
                 raise ValueError(
-                    f"{path} is damaged or no recording ({error}): delete it (of a run: its whole folder) and run again"
+                    f"{path} is damaged or no recording ({error}): record it again (of a run: delete its whole folder)"
                 ) from error
 
 

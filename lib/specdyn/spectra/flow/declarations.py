@@ -44,6 +44,8 @@ def declare(model: nn.Module, *lines: str) -> list[Pair]:
 
 def _steps(line: str) -> list[tuple[str, Arrow, str]]:
     """Take a line apart into pairs of names and the arrow between them."""
+    if not isinstance(line, str):
+        raise TypeError(f"{line!r} is no line of text: give lines one by one, as in declare(model, *lines)")
     words: list[Any] = _ARROW.split(line.strip())
     if len(words) < 3 or not all(words) or any(" " in word for word in words):
         raise ValueError(f"{line!r} declares nothing: write 'a -> b', 'a -> b -> c', 'a +> b' or 'a ~ b'")
