@@ -377,7 +377,7 @@ class Program(nn.Module):
             return torch.stack((x, y), dim=1).sum(1) if same else x.unsqueeze(0).squeeze(0)
         if step == 8:
             return torch.cat(x.chunk(2, dim=-1)[::-1], dim=2)
-        return x.flip(1) + x if same else torch.roll(x, 1, dims=1)
+        return x.flip(-2) + x if same else torch.roll(x, 1, dims=-2)
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -720,6 +720,9 @@ def test_a_layer_of_the_users_own_is_followed_once_it_is_known() -> None:
         (lambda net, x: x.sort(-1)[0], "sort()"),
         (lambda net, x: x[..., [3, 2, 1, 0]], "indexed along the axis of features"),
         (lambda net, x: x.flip(-1), "flip()"),
+        (lambda net, x: x.flip(1), "flip()"),
+        (lambda net, x: x.roll(1, 1), "roll()"),
+        (lambda net, x: x[:, torch.tensor([1, 0, 3, 2])], "indexed along the axis of features"),
         (lambda net, x: x.unflatten(-1, (2, 2)).transpose(-1, -2).flatten(-2), "mix"),
         (lambda net, x: F.avg_pool1d(x, 3, 1, 1), "avg_pool1d()"),
         (lambda net, x: torch.outer(x[0], x[1])[:, :4], "outer()"),
@@ -731,6 +734,15 @@ def test_there_is_no_pair_where_features_may_have_moved(between: Callable[..., T
     flow = follow(model)
     assert flow.pairs == ()
     assert reason in flow.unclear["b.weight"]
+
+
+def test_an_axis_that_may_be_that_of_tokens_or_of_features_is_not_guessed() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        return net.c(net.b(net.a(x).transpose(1, 2).transpose(1, 2)).flip(1))  # only the transposes need three axes
+
+    flow = follow(Net(forward, **linears(a=(4, 4), b=(4, 4), c=(4, 2))))
+    assert flow.pairs == (Pair("a.weight", "b.weight"),)
+    assert "features or of tokens" in flow.unclear["c.weight"]
 
 
 def test_what_is_known_stays_known_beside_what_is_lost() -> None:

@@ -105,8 +105,18 @@ def _expand(x: Features, *shape: Any, **kwargs: Any) -> Any:
 def _moved(x: Features, name: str, dims: Any) -> Any:
     """Shift or mirror along some axes, which must not be those of the features."""
     axes = list(dims) if isinstance(dims, tuple | list) else [dims]
+    if any(_either(x, axis) for axis in axes):
+        return x.lost(_EITHER)
     keeps = all(isinstance(axis, int) and x.along(axis) is None for axis in axes)
     return x if keeps else x.lost(f"comes through {name}() along the axis of features")
+
+
+_EITHER = "is rearranged along axis 1, which may be that of features or of tokens; count it from the end"
+
+
+def _either(x: Features, axis: Any) -> bool:
+    """Whether an axis would be that of the features if the input, which does not tell, had one axis less."""
+    return axis == 1 and x.axes == (None, None, 0)
 
 
 def _roll(x: Features, shifts: Any, dims: Any = None) -> Any:
@@ -143,6 +153,8 @@ def _taken(x: Features, axis: int, step: Any) -> Features | Lost | None:
         return x.insert(axis)
     if isinstance(step, int):
         return x.pick(axis, step)
+    if not isinstance(step, slice) and _either(x, axis):
+        return x.lost(_EITHER)
     if x.along(axis) is None or step == slice(None):
         return x
     size = x.sizes[x.along(axis) or 0]
