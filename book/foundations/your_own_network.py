@@ -152,13 +152,13 @@ def random_walk(model, recording, seed):
     Random steps are nearly at right angles to each other, so the squares of their lengths add up.
     """
     draw = torch.Generator().manual_seed(seed)
-    recorder = sd.Recorder(model, moments, pairs=recording.alignments, rule="norm")
+    recorder = sd.Recorder(model, recording.steps.tolist(), pairs=recording.alignments, rule="norm")
     weights = dict(model.named_parameters())
     so_far = dict.fromkeys(weights, 0.0)
     for i, step in enumerate(recording.steps[1:].tolist(), start=1):
         for name, weight in weights.items():
             far = max(recording.metrics[f"moved {name}"][i], so_far[name])
-            noise = torch.randn(weight.shape, generator=draw).to(device)
+            noise = torch.randn(weight.shape, generator=draw).to(weight.device)
             stride = (far**2 - so_far[name] ** 2) ** 0.5
             weight.data += stride * noise / noise.norm()
             so_far[name] = far
@@ -1127,7 +1127,7 @@ margins = {name: np.subtract(first_direction(name, trained), first_direction(nam
 Markdown(
     f"""
 - **M1**: "rank falls in nearly all matrices" is a statement about which matrices there are. The CNN has four, and its fall is in one. It
-  also counts falls of any size, and the rank of a random walk falls a little in {spread(by_chance)} of the matrices.
+  also counts falls of any size, and the rank of a random walk falls a little in a share of {spread(by_chance)} of the matrices.
 - **M2** is the statement one usually sees. But the random walk shows the order too: in the Transformer the rank correlation is
   {spread(order("Transformer", trained))} in training and {spread(order("Transformer", walks))} in the walk. **M3** is what is left of it: a margin of
   {spread(margins["LSTM"])} in the LSTM, of {spread(margins["Transformer"])} in the Transformer and of {spread(margins["CNN"])} in the CNN.
