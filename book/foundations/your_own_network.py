@@ -1324,7 +1324,8 @@ check_furthest(furthest, trained["LSTM", seeds[0]], walks["LSTM", seeds[0]])
 # - **Large networks.** Everything here trains in seconds. How findings change with size is not asked.
 # - **Other controls.** The random walk keeps the distance and gives up all structure. A control that keeps more, such as training on
 #   random labels, may explain more.
-# - **Why the gates differ.** We report that they do, and that the obvious story is wrong.
+# - **Why the gates differ.** We report that they do, and that the story told here does not hold. The gates one by one are compared with
+#   a random matrix and with each other, not with a random walk.
 # - **Activations.** Singular values of a weight say what it *could* do to any input, not what it does to the inputs it gets.
 # - **The convolution itself.** The matrix of a kernel is not the matrix of the whole convolution, whose singular values are others
 #   {cite}`sedghi2019singular`.
