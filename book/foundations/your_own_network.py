@@ -295,8 +295,8 @@ Markdown(
 # A picture of training shows at least two things: that the weights were *moved*, and *where* they were moved to. Only the second is
 # learning. So each of the four plots of the next section has a {term}`control`, a {term}`random walk`. `random_walk`, folded above
 # the first figure, takes the same network with the same initial weights. At each snapshot it asks how far training has moved a weight
-# from its start, and moves its own copy out to that distance by one more step in a random direction. The distance is that of
-# training. Nothing else is: no digit is ever shown to it.
+# from its start, and moves its own copy out to that distance by one more step in a random direction. The distance is
+# nearly that of training (where training comes back, the walk stays). Nothing else is: no digit is ever shown to it.
 #
 # :::{admonition} Which of these will the random walk show too: growing singular values, falling effective rank, alignment between neighbours, top directions that settle first?
 # :class: dropdown
