@@ -46,12 +46,13 @@ import specdyn as sd
 from specdyn.exercises.foundations import random_rank
 from specdyn.exercises.your_own_network import check_furthest, check_kernel_rank, check_settles, check_stands_out
 from specdyn.interventions import truncations
+from specdyn.tasks.task import at_tier
 from specdyn.training import book_root
 from specdyn.training.loop import resolve_device
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 device = resolve_device(device)
-steps = {"smoke": 60, "laptop": 600, "gpu": 3_000, "paper": 3_000}[tier]
+steps = at_tier({"smoke": 60, "laptop": 600, "gpu": 3_000, "paper": 3_000}, tier)
 
 # %% tags=["hide-input"]
 digits = load_digits()  # 1,797 images of 8 x 8 pixels, bundled with scikit-learn

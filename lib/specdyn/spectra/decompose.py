@@ -171,7 +171,7 @@ def check_finite(matrix: Tensor, name: str) -> float:
     2.0
     >>> check_finite(torch.tensor([[1.0, float("nan")]]), "layer.weight")
     Traceback (most recent call last):
-    ValueError: layer.weight: 1 of 2 entries is NaN or infinite; the last finite snapshot is valid
+    ValueError: layer.weight: 1 of 2 entries is NaN or infinite: measure it as it was before that
     """
     shape = tuple(matrix.shape)
     if matrix.ndim < 2:
@@ -187,7 +187,7 @@ def check_finite(matrix: Tensor, name: str) -> float:
         bad = int((~matrix.isfinite()).sum())
         raise ValueError(
             f"{name}: {bad} of {matrix.numel()} entries {'is' if bad == 1 else 'are'} NaN or "
-            "infinite; the last finite snapshot is valid"
+            "infinite: measure it as it was before that"
         )
     return peak
 

@@ -22,13 +22,18 @@ def as_html(rows: Sequence[Sequence[str]], *, caption: str = "") -> str:
     >>> as_html([("name",), ("<lambda>",)]).count("&lt;lambda&gt;")
     1
     """
-    head, *body = [[escape(cell) for cell in row] for row in rows]
+    head, *body = [[_unbroken(escape(cell)) for cell in row] for row in rows]
     title = f"<caption>{escape(caption)}</caption>" if caption else ""
     lines = ["<tr><td>" + "</td><td>".join(row) + "</td></tr>" for row in body]
     return (
         f'<table class="dataframe">{title}<thead><tr><th>' + "</th><th>".join(head) + "</th></tr></thead>"
         "<tbody>" + "".join(lines) + "</tbody></table>"
     )
+
+
+def _unbroken(cell: str) -> str:
+    """Keep an arrow in one piece, and with what it points to: browsers break lines after its hyphen."""
+    return cell.replace("-&gt; ", '<span style="white-space:nowrap">-&gt;&nbsp;</span>')
 
 
 def by(shape: Sequence[int]) -> str:
