@@ -117,7 +117,7 @@ def test_text_is_aligned_and_html_escaped() -> None:
     assert all(line[start - 1] == " " and line[start] != " " for line in lines)
     page = describe(model)._repr_html_()
     assert page.count("<tr>") == 1 + len(list(model.parameters()))
-    assert "-&gt; down.weight" in page
+    assert "-&gt;&nbsp;</span>down.weight" in page
 
 
 def test_the_table_says_all_of_a_model_that_has_nothing_to_measure() -> None:
