@@ -362,19 +362,22 @@ changes = pd.DataFrame(
     for label, recordings in both.items()
     for matrix, change in change_of_rank(recordings[name, seed]).items()
 )
+
+
+def medians(data):
+    """What the dots show, in words: for each category the median of both series."""
+    found = data.groupby(["category", "series"], sort=False)["value"].median().unstack(sort=False)
+    words = [f"{at}: trained {row['trained']:+.2f}, random walk {row['random walk']:+.2f}" for at, row in found.iterrows()]
+    return "; ".join(words) + "."
+
+
 changes["category"] = changes["network"] + " " + changes["category"].str.removesuffix(".weight")
 sd.show.dots(
     changes,
     name="fig-own-ranks",
     caption="Change of effective rank from start to end for every matrix of the three networks, a dot a seed.",
     xlabel="change of effective rank",
-    alt="Change of effective rank, median over seeds. "
-    + "; ".join(
-        f"{category}: trained {part[part['series'] == 'trained']['value'].median():+.2f}, "
-        f"random walk {part[part['series'] == 'random walk']['value'].median():+.2f}"
-        for category, part in changes.groupby("category", sort=False)
-    )
-    + ".",
+    alt="Change of effective rank, median over seeds. " + medians(changes),
 )
 
 # %% tags=["remove-input"]
@@ -431,13 +434,7 @@ sd.show.dots(
     caption="Alignment at the end minus its chance level, for pairs of matrices that feed each other directly, a dot a seed; mean of "
     "the ten largest components, over all gates and all positions of a kernel. Zero is chance.",
     xlabel="alignment minus its chance level",
-    alt="Alignment minus chance, median over seeds. "
-    + "; ".join(
-        f"{category}: trained {part[part['series'] == 'trained']['value'].median():+.2f}, "
-        f"random walk {part[part['series'] == 'random walk']['value'].median():+.2f}"
-        for category, part in aligned.groupby("category", sort=False)
-    )
-    + ".",
+    alt="Alignment minus chance, median over seeds. " + medians(aligned),
 )
 
 

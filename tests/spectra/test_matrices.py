@@ -10,18 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 from specdyn.spectra import Part, cut, describe, find, matrices, read, read_module
-
-
-class Block(nn.Module):
-    """One attention layer and a feed-forward pair, with an embedding before and a decoder after."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(10, 8)
-        self.attention = nn.MultiheadAttention(8, 2)
-        self.norm = nn.LayerNorm(8)
-        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 8)
-        self.decoder = nn.Linear(8, 10)
+from tests.spectra.networks import Block
 
 
 @pytest.fixture

@@ -13,24 +13,13 @@ from torch import nn
 
 from specdyn.spectra import alignment_chance, feeds, matrices, measure, snapshot
 from specdyn.spectra.snapshot import Spectrum
+from tests.spectra.networks import Block
 
 Array = NDArray[np.float64]
 
 
-class Words(nn.Module):
-    """A small language model: embedding, attention, feed-forward pair, decoder."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(10, 8)
-        self.attention = nn.MultiheadAttention(8, 2)
-        self.norm = nn.LayerNorm(8)
-        self.up, self.down = nn.Linear(8, 32), nn.Linear(32, 8)
-        self.decoder = nn.Linear(8, 10)
-
-
 NETWORKS = {
-    "words": Words,
+    "words": Block,
     "separate attention": lambda: nn.MultiheadAttention(8, 2, kdim=5, vdim=6),
     "images": lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.Conv2d(8, 6, (3, 5)), nn.Flatten(), nn.Linear(6 * 4, 5)),
     "one and three dimensions": lambda: nn.Sequential(nn.Conv1d(3, 4, 5), nn.Conv3d(4, 6, 2)),
@@ -50,9 +39,9 @@ def network(request: pytest.FixtureRequest) -> nn.Module:
 
 
 @pytest.fixture
-def words() -> Words:
+def words() -> Block:
     torch.manual_seed(0)
-    return Words()
+    return Block()
 
 
 def stored(model: nn.Module, name: str) -> Array:
@@ -136,7 +125,7 @@ def ours(model: nn.Module, pair: Any, rule: Any = "paper", **options: Any) -> Ar
     return block
 
 
-def test_an_embedding_and_fused_attention_and_plain_layers(words: Words) -> None:
+def test_an_embedding_and_fused_attention_and_plain_layers(words: Block) -> None:
     reversed_in_and_out = sides(stored(words, "embedding.weight"))[1]
     expected = overlap(reversed_in_and_out, sides(stored(words, "attention.in_proj_weight"))[1])
     pair = ("embedding.weight", "attention.in_proj_weight")
@@ -147,7 +136,7 @@ def test_an_embedding_and_fused_attention_and_plain_layers(words: Words) -> None
     np.testing.assert_allclose(ours(words, ("up.weight", "down.weight", "+>")), expected, atol=1e-6)
 
 
-def test_queries_meet_keys_head_by_head_and_values_the_output(words: Words) -> None:
+def test_queries_meet_keys_head_by_head_and_values_the_output(words: Block) -> None:
     fused = stored(words, "attention.in_proj_weight")
     heads = [overlap(sides(fused[4 * h : 4 * h + 4])[0], sides(fused[8 + 4 * h : 12 + 4 * h])[0]) for h in range(2)]
     pair = ("attention.in_proj_weight[q*]", "attention.in_proj_weight[k*]", "~")
@@ -275,20 +264,20 @@ def test_unrelated_layers_score_their_chance_level(name: str, rule: Any) -> None
         (("embedding.weight", "up.weight"), "paper", "embedding.weight was measured without vectors"),
     ],
 )
-def test_pairs_that_make_no_sense_are_refused(words: Words, pair: Any, rule: Any, says: str) -> None:
+def test_pairs_that_make_no_sense_are_refused(words: Block, pair: Any, rule: Any, says: str) -> None:
     measured = measure(words, vectors={"up.weight", "down.weight", "decoder.weight"})
     with pytest.raises(ValueError, match=says):
         measured.alignment(pair, rule)
 
 
-def test_a_pair_of_unknown_names_is_refused_when_it_is_measured(words: Words) -> None:
+def test_a_pair_of_unknown_names_is_refused_when_it_is_measured(words: Block) -> None:
     with pytest.raises(ValueError, match=r"no matrix 'upp.weight'"):
         measure(words, pairs=[("upp.weight", "down.weight")])
     with pytest.raises(ValueError, match="unknown arrow"):
         measure(words, pairs=[("up.weight", "down.weight", "~>")])
 
 
-def test_a_layer_without_components_of_its_own_has_no_alignment(words: Words) -> None:
+def test_a_layer_without_components_of_its_own_has_no_alignment(words: Block) -> None:
     nn.init.zeros_(words.down.weight)
     measured = measure(words)
     assert measured.alignment(("up.weight", "down.weight")).isnan().all()
@@ -296,7 +285,7 @@ def test_a_layer_without_components_of_its_own_has_no_alignment(words: Words) ->
     assert measured["down.weight"].effective_rank == 0
 
 
-def test_a_head_that_collapsed_does_not_hide_the_others(words: Words) -> None:
+def test_a_head_that_collapsed_does_not_hide_the_others(words: Block) -> None:
     with torch.no_grad():
         words.attention.in_proj_weight[4:8] = 0
     fused = stored(words, "attention.in_proj_weight")
@@ -323,7 +312,7 @@ def decomposed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return done
 
 
-def test_each_matrix_is_decomposed_once_whatever_is_asked(words: Words, decomposed: list[str]) -> None:
+def test_each_matrix_is_decomposed_once_whatever_is_asked(words: Block, decomposed: list[str]) -> None:
     pairs = [("up.weight", "down.weight"), ("up.weight", "down.weight", "+>"), ("embedding.weight", "up.weight")]
     measured = measure(words, pairs=pairs, vectors={"up.weight"})
     for pair in pairs:
@@ -334,7 +323,7 @@ def test_each_matrix_is_decomposed_once_whatever_is_asked(words: Words, decompos
     assert sorted(decomposed) == sorted(measured)
 
 
-def test_a_tied_weight_is_decomposed_once_and_turned(words: Words, decomposed: list[str]) -> None:
+def test_a_tied_weight_is_decomposed_once_and_turned(words: Block, decomposed: list[str]) -> None:
     words.decoder.weight = words.embedding.weight
     pair = ("down.weight", "decoder.weight")
     expected = overlap(sides(stored(words, "down.weight"))[0], sides(stored(words, "embedding.weight"))[1])
@@ -347,7 +336,7 @@ def test_a_tied_weight_is_decomposed_once_and_turned(words: Words, decomposed: l
 # What is asked for is what is measured
 
 
-def test_vectors_come_where_they_are_wanted_and_where_a_pair_needs_them(words: Words) -> None:
+def test_vectors_come_where_they_are_wanted_and_where_a_pair_needs_them(words: Block) -> None:
     values = measure(words, vectors=False)
     with pytest.raises(ValueError, match=r"up.weight was measured without vectors"):
         _ = values["up.weight"].svd
@@ -369,17 +358,17 @@ def test_the_method_can_be_forced(network: nn.Module, method: Any, tolerance: fl
             assert spectrum.singular_values.dtype == np.float64
 
 
-def test_a_method_that_does_not_exist_is_refused(words: Words) -> None:
+def test_a_method_that_does_not_exist_is_refused(words: Block) -> None:
     with pytest.raises(ValueError, match="unknown method 'fast'"):
         measure(words, method="fast")
 
 
-def test_an_unknown_name_is_answered_with_the_names_there_are(words: Words) -> None:
+def test_an_unknown_name_is_answered_with_the_names_there_are(words: Block) -> None:
     with pytest.raises(KeyError, match=r"no matrix .upp.weight.*embedding.weight"):
         measure(words)["upp.weight"]
 
 
-def test_a_snapshot_prints_as_a_table(words: Words) -> None:
+def test_a_snapshot_prints_as_a_table(words: Block) -> None:
     measured = measure(words)
     head, *lines = repr(measured).splitlines()
     assert head.split("  ")[0] == "name"
@@ -434,7 +423,7 @@ def test_weights_are_read_exactly_as_they_are_stored(network: nn.Module, dtype: 
         np.testing.assert_allclose(spectrum.singular_values, s, rtol=1e-6, atol=1e-9 * s[0])
 
 
-def test_a_master_copy_is_measured_in_place_of_rounded_weights(words: Words) -> None:
+def test_a_master_copy_is_measured_in_place_of_rounded_weights(words: Block) -> None:
     masters = {name: p.detach().clone() for name, p in words.named_parameters()}
     exact = measure(words)
     words.bfloat16()
@@ -471,7 +460,7 @@ def test_a_number_that_is_none_is_an_error_that_names_and_counts(name: str, bad:
         measure(model, vectors=vectors)
 
 
-def test_the_piece_that_is_not_finite_is_named(words: Words) -> None:
+def test_the_piece_that_is_not_finite_is_named(words: Block) -> None:
     with torch.no_grad():
         words.attention.in_proj_weight[4:8, 0] = float("nan")
     with pytest.raises(ValueError, match=r"attention.in_proj_weight\[q1\]: 4 of 32 entries are NaN"):
@@ -488,7 +477,7 @@ def test_a_model_without_matrices_is_refused() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
-def test_a_model_on_two_devices_is_measured_where_its_layers_lie(words: Words) -> None:
+def test_a_model_on_two_devices_is_measured_where_its_layers_lie(words: Block) -> None:
     expected = measure(words)
     words.down.to("cuda")
     measured = measure(words)
