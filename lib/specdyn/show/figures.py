@@ -14,6 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from pandas.api.types import is_integer_dtype
 
 from specdyn.show.figure import Figure
 from specdyn.show.theme import ROLES, Theme
@@ -80,6 +82,8 @@ def curves(
             ax.set(title=panel, xlabel=x, ylabel=ylabel, xscale=scale, yscale=scale)
             if ylim:
                 ax.set_ylim(*ylim)
+            if scale == "linear" and is_integer_dtype(data[x]):
+                ax.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
         handles = [Line2D([], [], color=color, label=series) for series, color in colors.items()]
         handles += [Line2D([], [], label=label, color=theme.color("chance"), linestyle=":") for label in levels]
         figure.legend(handles=handles, loc="outside upper center", ncols=min(4, len(handles)))
