@@ -405,7 +405,7 @@ share of directions *needed*: see the experiment on the gates."""
 # %%
 def at_the_end(recording):
     """Alignment of every pair at the end (mean of the top ten), and its chance level."""
-    return {pair: (recording.alignment(*pair)[-1], recording.alignment_chance(*pair)) for pair in recording.alignments}
+    return {pair: (recording.alignment(pair)[-1], recording.alignment_chance(pair)) for pair in recording.alignments}
 
 
 # %% tags=["hide-input"]

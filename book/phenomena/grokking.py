@@ -245,11 +245,11 @@ sd.show.curves(
 
 # %%
 pair = sd.spectra.Pair(*settings["decay"].pairs[0])
-chance = recordings["decay"][0].alignment_chance(*pair)
+chance = recordings["decay"][0].alignment_chance(pair)
 
 # %% tags=["hide-input"]
 sd.show.curves(
-    sd.show.over_steps(by_title, {"alignment": lambda recording: recording.alignment(*pair)}),
+    sd.show.over_steps(by_title, {"alignment": lambda recording: recording.alignment(pair)}),
     name="fig-grokking-alignment",
     caption="Alignment between embedding and attention input, top ten directions, a line a seed.",
     ylabel="alignment",
@@ -524,7 +524,7 @@ plain = {name: lates(name, errors["validation error"]) for name in settings}
 strict_pairs = [int(settings["more data"].data(seed, "cpu").strict.sum()) for seed in seeds]
 rank = {name: lates(name, quantities["effective rank"]) for name in settings}
 norm = {name: lates(name, lambda r: r.frobenius_norm()) for name in settings}
-align = {name: lates(name, lambda r: r.alignment(*pair)) for name in settings}
+align = {name: lates(name, lambda r: r.alignment(pair)) for name in settings}
 largest = {name: lates(name, lambda r: r.singular_values[matrix][:, 0]) for name in settings}
 t_val = [half_fall(r.steps, r.metrics["validation_error"], o) for r, o in zip(recordings["decay"], window, strict=True)]
 t_rank = [half_fall(r.steps, r.effective_rank(), o) for r, o in zip(recordings["decay"], window, strict=True)]

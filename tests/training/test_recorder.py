@@ -144,7 +144,7 @@ def test_alignments_and_agreements_are_those_of_numpy() -> None:
             r = min(full.shape[0], weights[step][pair.next].shape[0])
             np.testing.assert_allclose(recording.alignments[pair][i], full.diagonal()[:r], atol=1e-4)
             np.testing.assert_allclose(recording.alignment_blocks[pair][i], full[:10, :10], atol=1e-4)
-            assert recording.alignment(*pair)[i] == pytest.approx(full.diagonal()[:10].mean(), abs=1e-4)
+            assert recording.alignment(pair)[i] == pytest.approx(full.diagonal()[:10].mean(), abs=1e-4)
         for name in recording.matrices:
             full = agreed(weights[step][name], weights[30][name])
             np.testing.assert_allclose(recording.agreements[name][i], full.diagonal()[:10], atol=1e-4)
@@ -165,8 +165,8 @@ def test_agreement_is_with_the_last_vectors_not_with_the_last_values() -> None:
 
 def test_chance_levels_are_kept_with_what_they_belong_to() -> None:
     recording, _ = watched(1, steps=1)
-    assert recording.alignment_chance("0.weight", "1.weight") == sd.alignment_chance(13)
-    assert recording.alignment_chance("1.weight", "2.weight", "+>") == sd.alignment_chance(12)
+    assert recording.alignment_chance(("0.weight", "1.weight")) == sd.alignment_chance(13)
+    assert recording.alignment_chance(("1.weight", "2.weight", "+>")) == sd.alignment_chance(12)
     assert recording.agreement_chance("0.weight") == sd.agreement_chance(13, 14)
     assert recording.subspace_agreement_chance("0.weight") == 10 * 10 / (13 * 14)
 
@@ -196,7 +196,7 @@ def test_kernels_are_read_off_by_the_rule_that_is_named(rule: str, tmp_path: Pat
     np.testing.assert_allclose(recording.alignments[Pair(*pair)][0], expected, atol=1e-5)
     assert recording.rule == rule
     where = {"position": 4} if rule == "paper" else {}
-    assert recording.alignment_chance(*pair) == sd.alignment_chance(12, positions=9, **where)
+    assert recording.alignment_chance(pair) == sd.alignment_chance(12, positions=9, **where)
 
 
 def test_weights_are_read_from_the_master_copy_and_attention_by_head_where_that_is_asked() -> None:
@@ -213,7 +213,7 @@ def test_weights_are_read_from_the_master_copy_and_attention_by_head_where_that_
     truth = np.linalg.svd(master["in_proj_weight"][:4].double().numpy(), compute_uv=False)
     np.testing.assert_allclose(recording.singular_values["in_proj_weight[q0]"], [truth / 2, truth], rtol=1e-6)
     assert recording.alignments[Pair(*pair)].shape == (2, 4)
-    assert recording.alignment_chance(*pair) == sd.alignment_chance(4)
+    assert recording.alignment_chance(pair) == sd.alignment_chance(4)
 
 
 def test_whatever_feeds_finds_is_recorded_and_read_back(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_whatever_feeds_finds_is_recorded_and_read_back(tmp_path: Path) -> None:
         snapshot = sd.measure(model, pairs=pairs)
         for pair in pairs:
             np.testing.assert_allclose(recording.alignments[pair][0], snapshot.alignment(pair), atol=1e-6)
-            assert recording.alignment_chance(*pair) == snapshot.alignment_chance(pair)
+            assert recording.alignment_chance(pair) == snapshot.alignment_chance(pair)
         arrows |= {pair.arrow for pair in pairs}
     assert {"->", "~"} <= arrows
 
@@ -259,7 +259,7 @@ def test_thin_and_deficient_matrices_keep_what_they_have() -> None:
     assert recording.agreements["1.weight"] == pytest.approx(1)
     assert np.isnan(recording.agreements["0.weight"]).all()  # zero has no directions
     assert np.isnan(recording.agreement("0.weight")).all()
-    assert np.isnan(recording.alignment("0.weight", "1.weight")).all()
+    assert np.isnan(recording.alignment(("0.weight", "1.weight"))).all()
 
 
 @pytest.mark.parametrize("stopped", [0, 1, 5, 13, 20])

@@ -68,8 +68,8 @@ def test_alignment_is_that_of_the_vectors_and_its_chance_that_of_the_shared_dime
     vh = torch.linalg.svd(model[1].weight.detach().double())[2]
     expected = [abs(float(u[:, j] @ vh[j])) for j in range(4)]
     np.testing.assert_allclose(recording.alignments[PAIR][0], expected, rtol=1e-5)
-    np.testing.assert_allclose(recording.alignment("0.weight", "1.weight"), [np.mean(expected)], rtol=1e-5)
-    assert recording.alignment_chance("0.weight", "1.weight") == pytest.approx(sd.alignment_chance(5))
+    np.testing.assert_allclose(recording.alignment(("0.weight", "1.weight")), [np.mean(expected)], rtol=1e-5)
+    assert recording.alignment_chance(("0.weight", "1.weight")) == pytest.approx(sd.alignment_chance(5))
 
 
 def test_what_comes_out_of_a_file_is_what_went_in(recording: sd.Recording, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_pairs_keep_their_arrow_whatever_their_names(recording: sd.Recording, tm
     one = replace(recording, alignments={pair: values}, alignment_blocks={}, alignment_chances={pair: 0.25})
     one.save(tmp_path / "run.npz")
     again = sd.Recording.load(tmp_path / "run.npz")
-    assert again.alignment_chance(*pair) == 0.25
+    assert again.alignment_chance(pair) == 0.25
     np.testing.assert_array_equal(again.alignments[pair], values)
 
 
@@ -131,9 +131,9 @@ def test_what_was_not_recorded_is_named_with_what_was(recording: sd.Recording) -
     with pytest.raises(KeyError, match=r"no matrix '2.weight' in this recording; it has 0.weight, 1.weight"):
         recording.effective_rank("2.weight")
     with pytest.raises(KeyError, match=r"no alignment '1.weight -> 0.weight' in .*; it has 0.weight -> 1.weight"):
-        recording.alignment("1.weight", "0.weight")
+        recording.alignment(("1.weight", "0.weight"))
     with pytest.raises(KeyError, match=r"no alignment '0.weight ~ 1.weight'"):
-        recording.alignment_chance("0.weight", "1.weight", "~")
+        recording.alignment_chance(("0.weight", "1.weight", "~"))
     with pytest.raises(KeyError, match=r"no agreement '0.weight' in this recording; it has none"):
         replace(recording, agreements={}).agreement("0.weight")
 
@@ -155,7 +155,7 @@ def test_tables_are_tidy(recording: sd.Recording) -> None:
     assert list(table.columns) == ["step", "previous", "next", "arrow", "index", "alignment", "chance"]
     row = table.query("step == 4 and index == 2")
     assert row["alignment"].item() == recording.alignments[PAIR][1, 2]
-    assert row["chance"].item() == recording.alignment_chance(*PAIR)
+    assert row["chance"].item() == recording.alignment_chance(PAIR)
     assert (row["previous"].item(), row["next"].item(), row["arrow"].item()) == PAIR
 
     table = recording.to_dataframe("agreement")
@@ -185,8 +185,8 @@ def test_the_first_format_is_still_read(tmp_path: Path) -> None:
         for name in old.matrices:
             np.testing.assert_array_equal(old.singular_values[name], plain[f"singular_values/{name}"])
     pair = ("embedding.weight", "attention.in_proj_weight")
-    np.testing.assert_allclose(old.alignment(*pair), diagonal[:, :10].mean(axis=1), rtol=1e-5)
-    assert old.alignment_chance(*pair) == sd.alignment_chance(128)
+    np.testing.assert_allclose(old.alignment(pair), diagonal[:, :10].mean(axis=1), rtol=1e-5)
+    assert old.alignment_chance(pair) == sd.alignment_chance(128)
     assert old.vector_steps.tolist() == old.steps.tolist() == list(range(0, 40_001, 200))
     assert old.effective_rank()[0] > 0.8 > 0.5 > old.effective_rank()[-1]
     assert len(old.to_dataframe("alignment")) == diagonal.size

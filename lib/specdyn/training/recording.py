@@ -18,8 +18,7 @@ import pandas as pd
 import torch
 
 from specdyn import spectra
-from specdyn.spectra import Pair
-from specdyn.spectra.flow import Arrow
+from specdyn.spectra import Pair, PairLike
 from specdyn.training.files import replacing
 
 FORMAT = 2
@@ -91,13 +90,13 @@ class Recording:
     def _chosen(self, matrix: str | None) -> list[Array]:
         return list(self.singular_values.values()) if matrix is None else [_get(self.singular_values, matrix, "matrix")]
 
-    def alignment(self, previous: str, next: str, arrow: Arrow = "->") -> Array:
+    def alignment(self, pair: PairLike) -> Array:
         """Return the top-10 alignment score of a pair over its steps (Tv,); see `alignment_chance`."""
-        return _top_score(_get(self.alignments, Pair(previous, next, arrow), "alignment"))
+        return _top_score(_get(self.alignments, Pair(*pair), "alignment"))
 
-    def alignment_chance(self, previous: str, next: str, arrow: Arrow = "->") -> float:
+    def alignment_chance(self, pair: PairLike) -> float:
         """Return what the score of two unrelated matrices would be."""
-        return float(_get(self.alignment_chances, Pair(previous, next, arrow), "alignment"))
+        return float(_get(self.alignment_chances, Pair(*pair), "alignment"))
 
     def agreement(self, matrix: str) -> Array:
         """Return the top-10 agreement of a matrix with its last vectors recorded (Tv,)."""
@@ -131,7 +130,7 @@ class Recording:
         labelled: dict[str, list[tuple[dict[str, Any], Array]]] = {
             "singular_values": [({"matrix": name}, values) for name, values in self.singular_values.items()],
             "alignment": [
-                (pair._asdict() | {"chance": self.alignment_chance(*pair)}, values)
+                (pair._asdict() | {"chance": self.alignment_chance(pair)}, values)
                 for pair, values in self.alignments.items()
             ],
             "agreement": [
