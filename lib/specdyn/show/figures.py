@@ -148,10 +148,11 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) 
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         categories, by_series = list(data["category"].unique()), list(data.groupby("series", sort=False))
-        figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.42 * len(categories)))
+        step = min(0.22, 0.8 / len(by_series))  # rows of neighbouring categories stay apart
+        figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.21 * len(categories) * max(2, len(by_series))))
         colors = _colors(theme, list(data["series"].unique()))
         for k, ((series, part), marker) in enumerate(zip(by_series, itertools.cycle("osD^vPX"), strict=False)):
-            rows = part["category"].map(categories.index) + 0.22 * (k - (len(by_series) - 1) / 2)
+            rows = part["category"].map(categories.index) + step * (k - (len(by_series) - 1) / 2)
             ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=46, marker=marker, zorder=3)
         ax.axvline(0, color=theme.foreground, linewidth=1)
         ax.set(yticks=range(len(categories)), yticklabels=categories, xlabel=xlabel)
