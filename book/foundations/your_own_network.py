@@ -926,17 +926,35 @@ sd.show.curves(
 )
 
 
+# %% tags=["hide-input"]
+many = pd.DataFrame(
+    {"panel": "128 x 128", "series": way, "seed": 0, "matrices": row["number"], "value": ms}
+    for row in table["number"]
+    for way, ms in row["ms"].items()
+).replace("torch", "torch.linalg.svd")
+sd.show.curves(
+    many,
+    x="matrices",
+    scale="log",
+    name="fig-own-number",
+    caption="Milliseconds for many matrices of 128 rows and columns, with all their vectors. Recorded with the figure above.",
+    ylabel="milliseconds",
+)
+
+
 # %% tags=["remove-input"]
 def limit_of(shape):
     rows = limits[shape]["ours full"]
     return "at no size that was measured" if rows is None else f"from about {round(rows, -2):,.0f} rows on"
 
 
-vgg, checkpoint = table["vgg"]["ms"], table["checkpoint"]["ms"]
+vgg, checkpoint, most = table["vgg"]["ms"], table["checkpoint"]["ms"], table["number"][-1]
 Markdown(
     f"The {table['vgg']['matrices']} matrices of VGG-16 take {vgg['ours full']:,.0f} milliseconds with vectors and "
     f"{vgg['ours values']:,.0f} without (PyTorch's own: {vgg['torch full']:,.0f} and {vgg['torch values']:,.0f}); all that the paper measures at "
     f"one checkpoint takes {checkpoint['ours']:,.0f}, and {checkpoint['theirs']:,.0f} where every question gets a decomposition of its own. "
+    f"The cost grows with the number of matrices ({{numref}}`fig-own-number`); {most['number']} of them take {most['ms']['as a batch'] / most['ms']['one by one']:.1f} times "
+    "as long as a batch as one by one. "
     f"A hundred snapshots of one matrix with all its vectors take more than a minute {limit_of('square')} where it is square, and "
     f"{limit_of('nine times as wide')} where it is nine times as wide. Beyond that, take values often and vectors seldom: "
     "`sd.Recorder(model, steps, vectors=1_000)`."
