@@ -62,11 +62,13 @@ class Watch:
         self._bar.close()
 
     def _look(self) -> None:
-        weigh_again = 0.0
+        started, weigh_again = time.monotonic(), 0.0
         while not self._done.wait(0.25):
             if (began := time.monotonic()) >= weigh_again:
                 self.peak_memory = max(self.peak_memory, resident_memory())
-                weigh_again = began + (time.monotonic() - began) / WEIGHING
+                taken = time.monotonic() - began
+                # often at first: a short notebook is over before its share of the time has come round
+                weigh_again = began + min(taken / WEIGHING, (began - started) / 2)
             finished = sum(cell.metadata.papermill.status == "completed" for cell in self._notebook.cells)
             self._bar.set_postfix_str(self.now(min(finished, len(self._headings) - 1)), refresh=False)
             self._bar.update(finished - self._bar.n)

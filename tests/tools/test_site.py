@@ -77,7 +77,7 @@ def test_a_page_says_what_it_was_made_from_and_what_it_cost(built: Path) -> None
     assert made["inputs"]["seeds"] == [10]
     assert {"torch", "threads", "device", "cores", "python"} == set(made["environment"])
     assert made["measured"]["seconds"] > 0
-    assert made["measured"]["peak_memory"] > 1e6, "a Python process alone needs more"
+    assert made["measured"]["peak_memory"] > 10e6, "a Python kernel alone needs more"
     soup = page(built, "part/small")
     section = soup.select_one("section#provenance").text
     for value in (made["inputs"]["source"][:16], made["environment"]["torch"] or "none", made["measured"]["date"]):
