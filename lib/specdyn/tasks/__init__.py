@@ -2,7 +2,7 @@
 
 from specdyn.tasks.linear_network import LinearNetwork, TwoLayers, family_tree, linear_network
 from specdyn.tasks.modular_addition import ModularAddition, OneLayerTransformer, grokking_settings, modular_addition
-from specdyn.tasks.task import TIERS, Task, build, generator
+from specdyn.tasks.task import TIERS, Task, build, generator, minibatch
 
 __all__ = [
     "TIERS",
@@ -16,5 +16,6 @@ __all__ = [
     "generator",
     "grokking_settings",
     "linear_network",
+    "minibatch",
     "modular_addition",
 ]

@@ -131,6 +131,10 @@ class LinearNetwork:
         """All leaves, every step."""
         return data
 
+    def inputs(self, data: Tensor) -> list[Tensor]:
+        """Every leaf, one-hot."""
+        return [torch.eye(data.shape[1], device=data.device)]
+
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         """Half the squared Frobenius distance: the outputs at all one-hot inputs against the tree."""
         leaves = torch.eye(batch.shape[1], device=batch.device)

@@ -167,6 +167,10 @@ class ModularAddition:
         """The whole training set: every step is a full-batch step."""
         return data.train, data.train_sums
 
+    def inputs(self, data: Pairs) -> list[Tensor]:
+        """All training pairs at once."""
+        return [data.train]
+
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Cross-entropy at the last position."""
         pairs, sums = batch

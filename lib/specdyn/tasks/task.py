@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Protocol, TypeVar
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +40,11 @@ class Task(Protocol):
         """Steps at which spectra and metrics are taken."""
 
     @property
-    def pairs(self) -> Iterable[tuple[str, str]]:
-        """Names of matrices of which the first feeds the second, whose alignment is recorded."""
+    def pairs(self) -> Iterable[tuple[str, str]] | Literal["direct", "all"]:
+        """Names of matrices of which the first feeds the second, whose alignment is recorded.
+
+        Or those that the data flow shows: ``"direct"`` ones, or ``"all"``, with those across skip connections.
+        """
 
     def model(self) -> nn.Module:
         """A fresh network; `build` makes it with a seed."""
@@ -50,6 +54,9 @@ class Task(Protocol):
 
     def batch(self, data: Any, step: int, seed: int) -> Any:
         """The examples of one update."""
+
+    def inputs(self, data: Any) -> Iterable[Any]:
+        """Batches of training inputs, from which statistics such as BatchNorm's are estimated again."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """The scalar that is minimised."""
@@ -78,6 +85,27 @@ def build(task: Task, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_mixed(seed, "initialisation"))  # of the CPU; CUDA's stays as it is
         return task.model()
+
+
+def minibatch(count: int, size: int, step: int, seed: int, device: torch.device) -> Tensor:
+    """Return the indices of the examples of a step, on the device; every epoch shows each of them once.
+
+    The order of an epoch follows from (seed, epoch) alone; the last batch of an epoch may be short.
+    Raises ``ValueError`` for a batch without examples.
+
+    >>> cpu = torch.device("cpu")
+    >>> sorted(torch.cat([minibatch(5, 2, step, seed=0, device=cpu) for step in range(3)]).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    if not 1 <= size or not 1 <= count:
+        raise ValueError(f"a batch of {size} from {count} examples: both have to be at least 1")
+    epoch, place = divmod(step, -(-count // size))
+    return _order(count, epoch, seed, device)[place * size : (place + 1) * size]
+
+
+@lru_cache(maxsize=2)  # the epoch that is running; moved to the device once, so that no batch waits for the CPU
+def _order(count: int, epoch: int, seed: int, device: torch.device) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, "order", epoch)).to(device)
 
 
 def at_tier(settings: Mapping[str, T], tier: str) -> T:
