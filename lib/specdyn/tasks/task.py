@@ -97,7 +97,7 @@ def minibatch(count: int, size: int, step: int, seed: int, device: torch.device)
     >>> sorted(torch.cat([minibatch(5, 2, step, seed=0, device=cpu) for step in range(3)]).tolist())
     [0, 1, 2, 3, 4]
     """
-    if not 1 <= size or not 1 <= count:
+    if size < 1 or count < 1:
         raise ValueError(f"a batch of {size} from {count} examples: both have to be at least 1")
     epoch, place = divmod(step, -(-count // size))
     return _order(count, epoch, seed, device)[place * size : (place + 1) * size]
