@@ -257,6 +257,41 @@ def test_a_task_whose_code_cannot_be_read_is_refused() -> None:
         train(space["Hidden"](**vars(TASK)))
 
 
+@dataclass(frozen=True)
+class Flowing(sd.tasks.ModularAddition):
+    """Leaves its pairs to the data flow."""
+
+    pairs: str = "direct"
+
+    def model(self) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(2, 6), Skip(), nn.Linear(6, self.modulus))
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        pairs, sums = batch
+        return nn.functional.cross_entropy(model(pairs.float()), sums)
+
+    def metrics(self, model: nn.Module, data: object) -> dict[str, float]:
+        return {}
+
+
+class Skip(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x)
+
+
+def test_a_task_may_leave_its_pairs_to_the_data_flow() -> None:
+    direct = {"1.weight -> 2.inner.weight", "2.inner.weight -> 3.weight"}
+    for pairs, expected in (("direct", direct), ("all", direct | {"1.weight +> 3.weight"})):
+        recording = train(Flowing(**vars(TASK), pairs=pairs)).recording
+        assert set(map(str, recording.alignments)) == expected
+    with pytest.raises(ValueError, match=r"pairs='some' of modular-addition: give pairs of names"):
+        train(Flowing(**vars(TASK), pairs="some"))
+
+
 def test_steps_to_keep_may_come_from_a_generator() -> None:
     assert train(keep=(step for step in (5, 10))).kept == [5, 10, 60]
 

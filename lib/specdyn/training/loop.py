@@ -24,6 +24,7 @@ from filelock import FileLock
 from torch import nn
 from tqdm.auto import tqdm
 
+from specdyn.spectra import PairLike, feeds
 from specdyn.tasks import Task, build
 from specdyn.training.checkpoint import Checkpoint, load_state
 from specdyn.training.files import replacing, runs_folder, writable
@@ -225,14 +226,15 @@ class _Session:
 
     def _resume(self) -> Recorder:
         """Return a recorder at the start of the run, or at the point at which it was last saved."""
+        pairs = _pairs(self.task, self.model)
         if not self._resume_file.exists():
-            return Recorder(self.model, self.task.snapshots, self.task.pairs, first=self.first)
+            return Recorder(self.model, self.task.snapshots, pairs, first=self.first)
         state = load_state(self._resume_file)
         checkpoint = Checkpoint.of_state(state)
         checkpoint.restore(self.model, self.optimizer, self.schedule)
         self.step, self.seconds = checkpoint.step, state["seconds"]
         recorded = {name: np.asarray(value) for name, value in state["recorded"].items()}
-        return Recorder(self.model, self.task.snapshots, self.task.pairs, first=self.first, resumed=recorded)
+        return Recorder(self.model, self.task.snapshots, pairs, first=self.first, resumed=recorded)
 
     def _finish(self, diverged_at: int | None) -> None:
         provenance = {**self.description, **environment(self.device), "seconds": round(self.seconds, 1)}
@@ -264,6 +266,15 @@ def resolve_device(device: str) -> torch.device:
         name = chosen.type.upper()
         raise ValueError(f"device {device!r} was asked for, but torch sees no {name} here: choose cpu or auto")
     return chosen
+
+
+def _pairs(task: Task, model: nn.Module) -> Iterable[PairLike]:
+    """Return the pairs that a task names, or those that the data flow of its network shows."""
+    if not isinstance(task.pairs, str):
+        return task.pairs
+    if task.pairs not in ("direct", "all"):
+        raise ValueError(f'pairs={task.pairs!r} of {task.name}: give pairs of names, "direct" or "all"')
+    return [pair for pair in feeds(model) if task.pairs == "all" or pair.arrow != "+>"]
 
 
 def environment(device: torch.device) -> dict[str, Any]:
