@@ -122,6 +122,36 @@ def test_singular_values_are_said_and_tabled(recording: sd.Recording) -> None:
         sd.show.singular_values({"first": recording})
 
 
+def test_a_matrix_for_each_recording_has_a_scale_of_its_own(recording: sd.Recording) -> None:
+    large = {name: 10 * values for name, values in recording.singular_values.items()}
+    both = {"small": recording, "large": replace(recording, singular_values=large)}
+    heights = {}
+    for matrix in ("0.weight", {"small": "0.weight", "large": "1.weight"}):
+        figure = sd.show.singular_values(both, matrix).draw(LIGHT)
+        heights[str(matrix)] = [ax.get_ylim()[1] for ax in figure.axes]
+        plt.close(figure)
+    one, own = heights.values()
+    assert one[0] == one[1] == pytest.approx(10.4 * recording.singular_values["0.weight"].max())
+    tops = [
+        both[title].singular_values[matrix].max()
+        for title, matrix in {"small": "0.weight", "large": "1.weight"}.items()
+    ]
+    assert own == pytest.approx(1.04 * np.array(tops))
+
+
+def test_panels_of_different_things_need_not_share_their_axis_and_a_line_marks_a_place(curves: Figure) -> None:
+    data = curves.data.assign(value=lambda table: np.where(table["panel"] == "another", 100.0, 1.0) * table["value"])
+    for share in (True, False):
+        figure = sd.show.curves(data, name="fig-x", caption="c", ylabel="y", sharey=share, mark={"another": 25}).draw(
+            LIGHT
+        )
+        first, second = figure.axes
+        assert (first.get_ylim() == second.get_ylim()) is share
+        upright = [[line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1] for ax in figure.axes]
+        assert upright == [[], [25]]
+        plt.close(figure)
+
+
 @pytest.mark.parametrize("field", ["name", "caption", "alt"])
 def test_a_figure_without_words_is_refused(curves: Figure, field: str) -> None:
     with pytest.raises(ValueError, match=f"has no {field}"):

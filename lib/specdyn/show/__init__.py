@@ -3,6 +3,7 @@
 from specdyn.show.claims import Claim, claim
 from specdyn.show.figure import Figure
 from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
+from specdyn.show.heatmaps import fingerprint
 from specdyn.show.pictures import against_theory, images, spectra
 from specdyn.show.scrubber import Scrubber
 from specdyn.show.theme import DARK, LIGHT, Theme
@@ -18,6 +19,7 @@ __all__ = [
     "claim",
     "curves",
     "dots",
+    "fingerprint",
     "images",
     "over_steps",
     "scatter",

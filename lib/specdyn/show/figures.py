@@ -23,16 +23,18 @@ from specdyn.training import Recording
 
 Groups = Mapping[str, Sequence[Recording]]
 Quantity = Callable[[Recording], Any]
+Quantities = Mapping[str, Quantity] | Callable[[Recording], Mapping[str, Any]]
 
 WIDTH = 7.6
 """Inches of a page's text column."""
 
 
-def over_steps(groups: Groups, quantities: Mapping[str, Quantity]) -> pd.DataFrame:
-    """Return a tidy table for `curves`: panel, series, seed, step, value.
+def over_steps(groups: Groups, quantities: Quantities) -> pd.DataFrame:
+    """Return a tidy table for `curves` and `fingerprint`: panel, series, seed, step, value.
 
     ``groups`` gives for each panel the recordings of its seeds, ``quantities`` for each series a function
-    from a recording to its values over time.
+    from a recording to its values over time; or one function from a recording to all series by name, where
+    panels differ in them: ``lambda r: {matrix: r.effective_rank(matrix) for matrix in r.matrices}``.
     """
     frames = [
         pd.DataFrame(
@@ -41,14 +43,20 @@ def over_steps(groups: Groups, quantities: Mapping[str, Quantity]) -> pd.DataFra
                 "series": series,
                 "seed": recording.provenance["seed"],
                 "step": recording.steps,
-                "value": quantity(recording),
+                "value": values,
             }
         )
         for panel, recordings in groups.items()
         for recording in recordings
-        for series, quantity in quantities.items()
+        for series, values in _quantified(recording, quantities).items()
     ]
     return pd.concat(frames, ignore_index=True)
+
+
+def _quantified(recording: Recording, quantities: Quantities) -> Mapping[str, Any]:
+    if callable(quantities):
+        return quantities(recording)
+    return {series: quantity(recording) for series, quantity in quantities.items()}
 
 
 def curves(
@@ -61,24 +69,29 @@ def curves(
     columns: int = 2,
     ylim: tuple[float, float] | None = None,
     sharex: bool = False,
+    sharey: bool = True,
     level: Mapping[str, float] | None = None,
+    mark: Mapping[str, float] | None = None,
     scale: Literal["linear", "log"] = "linear",
 ) -> Figure:
     """Return panels of curves, a thin line a seed; ``data`` as `over_steps` makes it.
 
-    ``sharex``: give all panels the same horizontal axis. ``level``: horizontal lines by name, such as a
-    chance level. ``scale``: of both axes. Series named in the theme's roles have their colour in the whole book.
+    ``sharex``, ``sharey``: give all panels the same axis. ``level``: horizontal lines by name, such as a
+    chance level. ``mark``: by panel, where a vertical line is drawn. ``scale``: of both axes. Series named in
+    the theme's roles have their colour in the whole book.
     """
     levels = dict(level or {})
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        figure, axes = _panels(list(data["panel"].unique()), columns, sharex=sharex)
+        figure, axes = _panels(list(data["panel"].unique()), columns, sharex=sharex, sharey=sharey)
         colors = _colors(theme, list(data["series"].unique()))
         for ax, (panel, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
             for (series, _), line in part.groupby(["series", "seed"], sort=False):
                 ax.plot(line[x], line["value"], color=colors[str(series)], linewidth=1.3, alpha=0.9)
             for value in levels.values():
                 ax.axhline(value, color=theme.color("chance"), linestyle=":", linewidth=1.3)
+            if mark and panel in mark:
+                ax.axvline(mark[str(panel)], color=theme.foreground, linestyle="--", linewidth=1)
             ax.set(title=panel, xlabel=x, ylabel=ylabel, xscale=scale, yscale=scale)
             if ylim:
                 ax.set_ylim(*ylim)
@@ -94,7 +107,7 @@ def curves(
 
 def singular_values(
     recordings: Recording | Mapping[str, Recording],
-    matrix: str | None = None,
+    matrix: str | Mapping[str, str] | None = None,
     *,
     name: str = "fig-singular-values",
     caption: str = "Singular values over training; brighter lines are smaller ones.",
@@ -102,22 +115,26 @@ def singular_values(
 ) -> Figure:
     """Return every singular value over time: of each matrix of a recording, or of one matrix in several.
 
-    Colour runs with the index of the singular value, from the largest to the smallest. In a comparison the
-    panels of a row share their scale. The data have a column for each index.
+    Colour runs with the index of the singular value, from the largest to the smallest. Where one matrix is
+    compared, the panels of a row share their scale. A mapping names for each recording a matrix of its own.
+    The data have a column for each index.
     """
     if isinstance(recordings, Recording):
-        shown = {key: (recordings, key) for key in ([matrix] if matrix else recordings.matrices)}
+        shown = {key: (recordings, key) for key in ([str(matrix)] if matrix else recordings.matrices)}
     elif matrix is None:
         raise ValueError("name the matrix to compare between recordings: singular_values(recordings, 'layer.weight')")
     else:
-        shown = {title: (recording, matrix) for title, recording in recordings.items()}
+        named = matrix if isinstance(matrix, Mapping) else dict.fromkeys(recordings, matrix)
+        shown = {title: (recording, named[title]) for title, recording in recordings.items()}
+
+    compares = isinstance(matrix, str) and not isinstance(recordings, Recording)
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         figure, axes = _panels(list(shown), columns, sharey=False)
         top = [recording.singular_values[key].max() for recording, key in shown.values()]
         for i, (ax, (title, (recording, key))) in enumerate(zip(axes, shown.items(), strict=True)):
             values, row = recording.singular_values[key], i // columns * columns
-            limit = top[i] if isinstance(recordings, Recording) else max(top[row : row + columns])
+            limit = max(top[row : row + columns]) if compares else top[i]
             lines = [np.column_stack([recording.steps, s]) for s in values.T[::-1]]
             colors = theme.sequential(len(lines))[::-1]
             ax.add_collection(LineCollection(lines, colors=colors, linewidths=1.0, rasterized=True))

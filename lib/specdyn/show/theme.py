@@ -22,6 +22,10 @@ ROLES = {
     "trained": "blue",
     "random walk": "grey",
     "operations": "grey",
+    "whole network": "blue",
+    "top half": "ochre",
+    "bottom half": "purple",
+    "top half, embedding spared": "green",
 }
 """What a colour means throughout the book; other names take the remaining colours in their own order."""
 
