@@ -1,0 +1,216 @@
+"""Where a dataset's files come from: a local mirror, the user's cache or the network; checked in each case."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import pooch
+from filelock import FileLock
+from requests import exceptions
+from tqdm import tqdm
+
+from specdyn.tasks.datasets.registry import Dataset, File, describe
+
+HEADERS = {
+    "User-Agent": "specdyn (Python; pooch)",
+    "Accept-Encoding": "identity",
+}  # some mirrors turn away urllib's own
+
+
+class WrongFile(ValueError):
+    """A file is there and is not what its publisher ships."""
+
+
+@contextmanager
+def reading(name: str) -> Iterator[dict[str, Path]]:
+    """Yield the checked files of a dataset, by the last part of their names, to a reader.
+
+    They are looked for in ``$SPECDYN_DATA``, a folder laid out like the registry, which is only read; then in the
+    user's cache; what is in neither is downloaded to the cache. `WrongFile` raised inside removes a file from
+    the cache, so that a bad one is never met again, and names it. Raises ``FileNotFoundError`` where a file is
+    nowhere to be had and ``PermissionError`` where the cache cannot be written, both with the cure.
+    """
+    entry = describe(name)
+    paths = _located(entry)
+    _note_use(entry, paths.values())
+    try:
+        yield {path.name: path for path in paths.values()}
+    except WrongFile as error:
+        for path in paths.values():
+            _discard(path)
+        raise WrongFile(
+            f"{name}, from {', '.join(map(str, paths.values()))}: {error}. {_cure(paths.values())}"
+        ) from error
+
+
+def cache_folder() -> Path:
+    """Return the folder that downloads are kept in, the operating system's own for such things."""
+    return Path(pooch.os_cache("specdyn"))
+
+
+def mirror() -> Path | None:
+    """Return the folder that ``$SPECDYN_DATA`` names; raise ``NotADirectoryError`` where it is none."""
+    chosen = os.environ.get("SPECDYN_DATA")
+    if not chosen:
+        return None
+    if not Path(chosen).is_dir():
+        raise NotADirectoryError(f"SPECDYN_DATA is {chosen!r}, which is no folder: name one, or unset it")
+    return Path(chosen)
+
+
+def writable(folder: Path) -> Path:
+    """Make a folder of the cache if need be and return it; raise ``PermissionError`` with the cure where that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise PermissionError(
+            f"cannot write data to {folder} ({error.strerror}): make it writable, or put the files into a folder "
+            "of your own, laid out as the page 'Data and licences' shows, and set SPECDYN_DATA to it"
+        ) from error
+
+
+def _located(entry: Dataset) -> dict[File, Path]:
+    """Find the first form that is there, or else download the canonical one."""
+    for form in entry.forms:
+        found = {file: path for file in form if (path := _present(file))}
+        if len(found) == len(form):
+            return {file: _checked(file, path) for file, path in found.items()}
+    with _downloading(entry):
+        return {file: _checked(file, _present(file) or _downloaded(entry, file)) for file in entry.canonical}
+
+
+def _present(file: File) -> Path | None:
+    return next((root / file.name for root in (mirror(), cache_folder()) if root and (root / file.name).exists()), None)
+
+
+def _checked(file: File, path: Path) -> Path:
+    """Return the path of a file that is what it should be; raise `WrongFile` and drop it from the cache if not."""
+    if wrong := _fault(file, path):
+        _discard(path)
+        raise WrongFile(f"{path} {wrong}. {_cure([path])}")
+    return path
+
+
+def _fault(file: File, path: Path) -> str | None:
+    if file.bytes is not None and path.stat().st_size != file.bytes:
+        return f"has {path.stat().st_size:,} bytes and should have {file.bytes:,}"
+    if file.hash is not None and not pooch.hashes.hash_matches(path, file.hash):
+        return f"is not the publisher's file: its {file.hash.partition(':')[0]} is another"
+    return None
+
+
+def _discard(path: Path) -> None:
+    if _disposable(path):
+        path.unlink(missing_ok=True)
+
+
+def _disposable(path: Path) -> bool:
+    return path.is_relative_to(cache_folder()) and not path.is_dir()
+
+
+def _cure(paths: Iterable[Path]) -> str:
+    if all(_disposable(path) for path in paths):
+        return "It was removed from the cache: run this again to download it anew"
+    return "Put the publisher's there, or remove it to have it downloaded"
+
+
+@contextmanager
+def _downloading(entry: Dataset) -> Iterator[None]:
+    """Let one process at a time download a dataset; the others then find it there."""
+    if not any(file.urls for file in entry.canonical):
+        yield
+        return
+    with FileLock(writable(cache_folder()) / f".{entry.name}.lock"):
+        yield
+
+
+def _downloaded(entry: Dataset, file: File) -> Path:
+    """Try each address in turn; what is not the publisher's file is not kept."""
+    target, failures = cache_folder() / file.name, []
+    for url in file.urls:
+        writable(target.parent)
+        try:
+            with _quiet(), _progress(file) as bar:
+                get = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18, headers=HEADERS, timeout=30)
+                pooch.retrieve(url, file.hash, target.name, target.parent, downloader=get)
+        except (OSError, ValueError) as error:  # requests' own errors are OSErrors; a wrong checksum is a ValueError
+            failures.append(f"{url}: {_reason(error)}")
+        else:
+            return target
+    raise FileNotFoundError(_absent(entry, file, failures))
+
+
+def _absent(entry: Dataset, file: File, failures: list[str]) -> str:
+    """Say which file is missing, how large it is, where it is from and where to put it."""
+    size = f" ({megabytes(file.bytes)})" if file.bytes else ""
+    why = (
+        "could not be downloaded:\n  " + "\n  ".join(failures)
+        if failures
+        else f"has to be fetched by hand from {entry.home}"
+    )
+    places = [str(root / file.name) for root in (mirror(), cache_folder()) if root]
+    also = "" if mirror() else f", or as {file.name} in a folder of yours that SPECDYN_DATA names"
+    return f"{entry.title}: {file.name}{size} is not on this machine and {why}\nPut it at {' or '.join(places)}{also}"
+
+
+def _reason(error: Exception) -> str:
+    """Return one short line; those of connections fill a screen."""
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return f"{error.response.status_code} {error.response.reason}"
+    if isinstance(error, exceptions.Timeout):
+        return "no answer in time"
+    if isinstance(error, exceptions.ChunkedEncodingError):
+        return "the connection broke off"
+    if isinstance(error, exceptions.ConnectionError):
+        return "no connection"
+    return "not the publisher's file: its checksum is another" if isinstance(error, ValueError) else str(error)
+
+
+def megabytes(count: int) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> megabytes(28_881), megabytes(170_498_071)
+    ('0.03 MB', '170 MB')
+    """
+    return f"{count / 1e6:,.0f} MB" if count >= 10e6 else f"{count / 1e6:.2g} MB"
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Let the progress bar speak instead of pooch's log."""
+    logger = pooch.get_logger()
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextmanager
+def _progress(file: File) -> Iterator[Any]:
+    """Yield a bar on standard error, or in the file named by ``$SPECDYN_PROGRESS``."""
+    path = os.environ.get("SPECDYN_PROGRESS")
+    with (
+        Path(path).open("w") if path else nullcontext(sys.stderr) as stream,
+        tqdm(desc=file.name, unit="B", unit_scale=True, file=stream, leave=False) as bar,
+    ):
+        yield bar
+
+
+def _note_use(entry: Dataset, paths: Iterable[Path]) -> None:
+    """Add what a dataset costs to download to the file named by ``$SPECDYN_DOWNLOADS``: a page says it to readers."""
+    if log := os.environ.get("SPECDYN_DOWNLOADS"):
+        known = [file.bytes for file in entry.canonical if file.bytes]
+        size = sum(known) if len(known) == len(entry.canonical) else sum(path.stat().st_size for path in paths)
+        with Path(log).open("a") as stream:
+            stream.write(f"{entry.name} {size}\n")
