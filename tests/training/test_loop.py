@@ -121,6 +121,38 @@ def test_a_constraint_acts_after_every_update() -> None:
     assert run.folder != free.folder
 
 
+@dataclass(frozen=True)
+class Look:
+    """Measures the network anew and compares; draws at random and meddles with what it may meddle with."""
+
+    scale: float = 1.0
+
+    def __call__(
+        self, task: sd.tasks.Task, model: nn.Module, data: object, snapshot: sd.spectra.Snapshot
+    ) -> dict[str, float]:
+        fresh = sd.measure(model)
+        gap = max(abs(fresh[name].singular_values - snapshot[name].singular_values).max() for name in fresh)
+        vectors = min(spectrum.svd.orthogonality() < 1e-6 for spectrum in snapshot.values())
+        torch.rand(3)
+        return {
+            "gap": float(gap),
+            "vectors": float(vectors),
+            "train_twice": 2 * task.metrics(model, data)["train_loss"],
+        }
+
+
+def test_a_probe_sees_every_snapshot_of_the_network_as_it_is_then_and_changes_nothing() -> None:
+    run, alone = train(probe=Look(), keep=[20]), train(keep=[20])
+    metrics = run.recording.metrics
+    assert metrics["gap"].tolist() == [0.0] * len(run.recording.steps)
+    assert metrics["vectors"].all()
+    np.testing.assert_array_equal(metrics["train_twice"], 2 * metrics["train_loss"])
+    assert same(state(run), state(alone))
+    assert same(state(run, 20), state(alone, 20))
+    assert len({run.folder, alone.folder, train(probe=Look(2.0), keep=[20]).folder}) == 3
+    assert run.recording.provenance["probe"] == "Look(scale=1.0)"
+
+
 KILLED = """
 import sys, specdyn as sd
 task = sd.tasks.modular_addition("smoke", steps=400, every=20, warmup=300, weight_decay=float(sys.argv[1]))

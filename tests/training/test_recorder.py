@@ -109,6 +109,24 @@ def test_a_counter_that_starts_again_is_refused() -> None:
     assert recorder.finish().metrics["loss"][1] == 1.0
 
 
+def test_the_snapshot_just_taken_is_there_until_the_loop_goes_on() -> None:
+    model = network(5, 4, 3)
+    recorder = sd.Recorder(model, steps=10, vectors=20)
+    assert recorder.snapshot["0.weight"].svd.residual(model[0].weight) < 1e-6
+    drift(model, 1)
+    for step in range(9):
+        recorder(step, loss=1.0)
+        assert (recorder.snapshot is not None) == (step == 0)
+    recorder(10)
+    np.testing.assert_allclose(
+        recorder.snapshot["0.weight"].singular_values, np.linalg.svd(model[0].weight.detach())[1], rtol=1e-5
+    )
+    with pytest.raises(ValueError, match=r"0\.weight was measured without vectors"):
+        _ = recorder.snapshot["0.weight"].svd
+    resumed = sd.Recorder(model, steps=10, vectors=20, resumed=recorder.state())
+    assert resumed.snapshot is None
+
+
 @pytest.mark.parametrize("steps", [[0, 10, 5], [0, 2.5], [-1]])
 def test_bad_steps_are_refused_before_anything_runs(steps: object) -> None:
     for arguments in ({"steps": steps}, {"steps": 10, "vectors": steps}):

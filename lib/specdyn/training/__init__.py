@@ -4,7 +4,7 @@ from specdyn.training.cadence import evenly_spaced, log_spaced
 from specdyn.training.checkpoint import Checkpoint
 from specdyn.training.cost import Cost
 from specdyn.training.files import book_root
-from specdyn.training.loop import Constraint, DivergedError, Run, train
+from specdyn.training.loop import Constraint, DivergedError, Probe, Run, train
 from specdyn.training.recorder import Recorder
 from specdyn.training.recording import Recording
 from specdyn.training.sweep import Runs, sweep
@@ -15,6 +15,7 @@ __all__ = [
     "Constraint",
     "Cost",
     "DivergedError",
+    "Probe",
     "Recorder",
     "Recording",
     "Run",

@@ -11,7 +11,7 @@ import platform
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -24,7 +24,7 @@ from filelock import FileLock
 from torch import nn
 from tqdm.auto import tqdm
 
-from specdyn.spectra import PairLike, feeds
+from specdyn.spectra import PairLike, Snapshot, feeds
 from specdyn.tasks import Task, build
 from specdyn.training.checkpoint import Checkpoint, load_state
 from specdyn.training.files import replacing, runs_folder, writable
@@ -37,6 +37,13 @@ class Constraint(Protocol):
 
     def bind(self, model: nn.Module) -> Callable[[], None]:
         """Look at the network as the run starts and return what is called after every update."""
+
+
+class Probe(Protocol):
+    """A frozen dataclass that tries something on the network at every snapshot and reports numbers on it."""
+
+    def __call__(self, task: Task, model: nn.Module, data: Any, snapshot: Snapshot) -> Mapping[str, float]:
+        """Return what is recorded beside the task's metrics; the network is left as it is."""
 
 
 class DivergedError(RuntimeError):
@@ -106,6 +113,7 @@ def train(
     keep: Iterable[int] = (),
     start: Checkpoint | None = None,
     constraint: Constraint | None = None,
+    probe: Probe | None = None,
     device: str = "auto",
     threads: int = 1,
     save_seconds: float = 10.0,
@@ -114,8 +122,9 @@ def train(
     """Train a task with a seed, or return the run if it has been made before.
 
     ``keep``: steps whose checkpoints stay. ``start``: a checkpoint to branch from; the branch keeps its
-    initialisation and data split and takes the order of the data from ``seed``. ``threads`` is part of the
-    run's name because it changes the last bits of every result. A killed run goes on where it was last
+    initialisation and data split and takes the order of the data from ``seed``. ``constraint`` acts on the
+    weights after every update, ``probe`` reports on the network at every snapshot; both are part of the run's
+    name. So is ``threads``, because it changes the last bits of every result. A killed run goes on where it was last
     saved, at most ``save_seconds`` of work earlier, and ends with the same bits as one never killed.
 
     Raises `DivergedError` where the loss is not finite, ``ValueError`` for an unknown or absent
@@ -129,14 +138,14 @@ def train(
     first = start.step if start else 0
     if beyond := [step for step in keep if not first <= step <= task.steps]:
         raise ValueError(f"cannot keep steps {beyond}: the run goes from {first} to {task.steps}")
-    description = _description(task, int(seed), keep, start, constraint, where, threads)
+    description = _description(task, int(seed), keep, start, constraint, probe, where, threads)
     digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
     run = Run(runs_folder() / f"{task.name}-{seed}-{digest}", task, int(seed))
     if not run.finished:
         with FileLock(writable(run.folder) / "lock"):
             if not run.finished:  # another process may just have made it
                 with cpu_threads(threads):
-                    _Session(run, description, start, constraint, where).complete(
+                    _Session(run, description, start, constraint, probe, where).complete(
                         set(keep) | {task.steps}, save_seconds, progress
                     )
     if run.diverged_at is not None:
@@ -153,8 +162,10 @@ class _Session:
         description: dict[str, Any],
         start: Checkpoint | None,
         constraint: Constraint | None,
+        probe: Probe | None,
         device: torch.device,
     ) -> None:
+        self.probe = probe
         self.run, self.task, self.description, self.device = run, run.task, description, device
         self.origin = start.seed if start else run.seed
         self.model = build(self.task, self.origin).to(device)
@@ -208,13 +219,20 @@ class _Session:
         return self.step in keep or self.recorder.due(self.step)
 
     def _observe(self, keep: set[int]) -> None:
-        if self.recorder.due(self.step):
-            self.model.eval()
-            with torch.no_grad():
-                self.recorder(self.step, **self.task.metrics(self.model, self.data))
-            self.model.train()
+        self.recorder(self.step)
+        if self.recorder.snapshot:
+            self.recorder(self.step, **self._measured(self.recorder.snapshot))
         if self.step in keep:
             self._checkpoint().save(self.run.folder / f"checkpoint-{self.step}.pt")
+
+    @torch.no_grad()
+    def _measured(self, snapshot: Snapshot) -> dict[str, float]:
+        self.model.eval()
+        metrics = dict(self.task.metrics(self.model, self.data))
+        if self.probe:
+            metrics |= self.probe(self.task, self.model, self.data, snapshot)
+        self.model.train()
+        return metrics
 
     def _checkpoint(self) -> Checkpoint:
         return Checkpoint.of(self.run.folder.name, self.origin, self.step, self.model, self.optimizer, self.schedule)
@@ -320,17 +338,19 @@ def _description(
     keep: list[int],
     start: Checkpoint | None,
     constraint: Constraint | None,
+    probe: Probe | None,
     device: torch.device,
     threads: int,
 ) -> dict[str, Any]:
     """Everything that decides a run's result, from which its name is made."""
     return {
         "task": asdict(task),
-        "code": [_code_of(type(task)), _code_of(type(constraint))],
+        "code": [_code_of(type(part)) for part in (task, constraint, probe)],
         "seed": seed,
         "keep": keep,
         "start": [start.run, start.step, start.digest] if start else None,
         "constraint": repr(constraint) if constraint else None,
+        "probe": repr(probe) if probe else None,
         "device_type": device.type,
         "threads": threads,
         "torch_release": torch.__version__.partition("+")[0],

@@ -77,6 +77,8 @@ class Recorder:
         self._spectra: dict[int, Mapping[str, Array]] = {}
         self._vectors: dict[int, _Vectors] = {}
         self._metrics: dict[int, dict[str, float]] = {}
+        self.snapshot: Snapshot | None = None
+        """The snapshot just taken, for whoever needs its decompositions too; None once the loop went on."""
         if resumed is None:
             self._take(first, not isinstance(self._vector_steps, tuple) or first in self._vector_steps)
         else:
@@ -93,6 +95,8 @@ class Recorder:
                 f"step {step} comes after step {self._last} was recorded: "
                 "count the updates of the whole run, not from 0 in every epoch"
             )
+        if step > self._last:
+            self.snapshot = None  # before another is taken, so that the vectors of two are never held
         if not self.due(step):
             return
         if step > self._last:
@@ -172,6 +176,7 @@ class Recorder:
                 f"the matrices were {_listed(self._shapes)} and are {_listed(shapes)} at step {step}: "
                 "finish this recording and make a new recorder"
             )
+        self.snapshot = snapshot
         self._spectra[step] = _values(snapshot)
         if vectors and with_vectors:
             self._vectors[step] = vectors

@@ -16,7 +16,7 @@ from loky import get_reusable_executor
 from specdyn.tasks import Task
 from specdyn.training.checkpoint import Checkpoint
 from specdyn.training.files import runs_folder
-from specdyn.training.loop import Constraint, DivergedError, Run, progress_bar, resolve_device, train
+from specdyn.training.loop import Constraint, DivergedError, Probe, Run, progress_bar, resolve_device, train
 from specdyn.training.recording import Array, Recording
 
 RUNS_PER_GPU = 4
@@ -78,27 +78,33 @@ def sweep(
     seed: Iterable[int],
     start: Mapping[str, Mapping[int, Checkpoint]] | None = None,
     constraint: Mapping[str, Constraint] | None = None,
+    probe: Probe | None = None,
     keep: Collection[int] = (),
     device: str = "auto",
     workers: int | None = None,
-    **axes: Iterable[Any],
+    **axes: Iterable[Any] | Mapping[str, Iterable[Any]],
 ) -> Runs:
     """Train every task from every start under every constraint at every value of every axis with every seed.
 
     ``tasks``: one task, or several by name, which is then their label ``task``. ``start``: by name, for each
-    seed a checkpoint to branch from. ``constraint``: constraints by name. ``axes``: fields of the task, such
-    as ``weight_decay=[0.0, 1.0]``. ``keep``: steps whose checkpoints stay, in the runs that are long enough.
-    ``workers``: processes at a time, by default one a core, each with one thread. Diverged runs stay in the
-    table. Runs that exist are not repeated.
+    seed a checkpoint to branch from. ``constraint``: constraints by name. ``probe``: what all runs report at
+    their snapshots beside their metrics. ``axes``: fields of the task, such as ``weight_decay=[0.0, 1.0]``, or
+    by the name of the task where they differ, ``weight_decay={"a": [0.0, 0.1], "b": [1.0]}``. ``keep``: steps
+    whose checkpoints stay, in the runs that are long enough. ``workers``: processes at a time, by default one a
+    core, each with one thread. Diverged runs stay in the table. Runs that exist are not repeated.
 
-    Raises ``ValueError`` where there are no seeds or an axis is empty, ``TypeError`` for a seed that is no
-    integer or an axis the task does not have, ``KeyError`` for a seed without a checkpoint to start from.
+    Raises ``ValueError`` where there are no seeds or an axis is empty or leaves a task out, ``TypeError`` for a
+    seed that is no integer or an axis the task does not have, ``KeyError`` for a seed without a checkpoint to
+    start from.
     """
-    chosen: dict[str, Any] = {} if start is None else {"start": start}
-    chosen |= {} if constraint is None else {"constraint": constraint}
-    chosen |= {"task": tasks} if isinstance(tasks, Mapping) else {}
-    varied = {name: _values(name, values) for name, values in {**chosen, **axes, "seed": seed}.items()}
-    labels = [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+    names = list(tasks) if isinstance(tasks, Mapping) else [None]
+    by_task = {axis: _by_task(axis, values, names) for axis, values in axes.items()}
+    chosen = {"start": start, "constraint": constraint, "task": tasks if isinstance(tasks, Mapping) else None}
+    seeds = _values("seed", seed)
+    labels: list[dict[str, Any]] = []
+    for label in _product({name: _values(name, values) for name, values in chosen.items() if values is not None}):
+        varied = {axis: values[label.get("task")] for axis, values in by_task.items()}
+        labels += [label | row for row in _product({**varied, "seed": seeds})]
     jobs = []
     for label in labels:
         named = tasks[label["task"]] if isinstance(tasks, Mapping) else tasks
@@ -106,10 +112,25 @@ def sweep(
         job = {"task": task, "seed": label["seed"], "keep": [step for step in keep if step <= task.steps]}
         job["start"] = start[label["start"]][label["seed"]] if start else None
         job["constraint"] = constraint[label["constraint"]] if constraint else None
-        jobs.append(job)
+        jobs.append({**job, "probe": probe})
     where = resolve_device(device)
     limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
     return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
+
+
+def _product(varied: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+
+
+def _by_task(axis: str, values: Any, names: list[str | None]) -> dict[str | None, list[Any]]:
+    """Return the values of an axis for each task; values that do not go by task are those of all."""
+    if not isinstance(values, Mapping):
+        return dict.fromkeys(names, _values(axis, values))
+    if names == [None]:
+        raise TypeError(f"{axis} goes by task, {list(values)}, and there is one task: give a list, {axis}=[...]")
+    if missing := [name for name in names if name not in values]:
+        raise ValueError(f"{axis} has values for {list(values)}, but the tasks are {names}: add {missing}")
+    return {name: _values(axis, values[name]) for name in names}
 
 
 def _values(axis: str, values: Any) -> list[Any]:
