@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import re
 import tarfile
@@ -35,7 +36,7 @@ def _opened(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
             yield from _in_zip(path)
         else:
             yield from _in_tar(path)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
         raise WrongFile(f"it cannot be unpacked ({error})") from error
 
 

@@ -179,7 +179,7 @@ def megabytes(count: int) -> str:
     """Return a number of bytes as people read it.
 
     >>> megabytes(28_881), megabytes(170_498_071)
-    ('0.03 MB', '170 MB')
+    ('0.029 MB', '170 MB')
     """
     return f"{count / 1e6:,.0f} MB" if count >= 10e6 else f"{count / 1e6:.2g} MB"
 

@@ -53,7 +53,7 @@ def read_idx(path: Path) -> Tensor:
     try:
         with gzip.open(path) as stream:
             content = stream.read(LIMIT)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise WrongFile(f"{path.name} cannot be unpacked ({error})") from error
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise WrongFile(f"{path.name} begins with {content[:4].hex(' ')}: it is no idx file of unsigned bytes")
