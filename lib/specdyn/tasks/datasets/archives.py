@@ -14,6 +14,8 @@ from typing import IO
 
 from specdyn.tasks.datasets.fetch import WrongFile
 
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError)
+
 
 def members(path: Path, pattern: str, limit: int) -> Iterator[tuple[str, bytes]]:
     """Yield (name, content) of the regular files whose name in the container matches the whole pattern.
@@ -21,23 +23,20 @@ def members(path: Path, pattern: str, limit: int) -> Iterator[tuple[str, bytes]]
     Folders, links and devices are passed over. Raises `WrongFile` for what is no such container, is broken, or
     holds a matching file of more than ``limit`` bytes.
     """
-    for name, size, stream in _opened(path):
-        if re.fullmatch(pattern, name):
-            if size > limit:
-                raise WrongFile(f"{name} in it would take {size:,} bytes, more than the {limit:,} that it can have")
-            yield name, stream.read()
+    try:
+        for name, size, stream in _opened(path):
+            if re.fullmatch(pattern, name):
+                if size > limit:
+                    raise WrongFile(f"{name} in it would take {size:,} bytes, more than the {limit:,} that it can have")
+                yield name, stream.read()
+    except BROKEN as error:
+        raise WrongFile(f"it cannot be unpacked ({error})") from error
 
 
 def _opened(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    try:
-        if path.is_dir():
-            yield from _in_folder(path)
-        elif zipfile.is_zipfile(path):
-            yield from _in_zip(path)
-        else:
-            yield from _in_tar(path)
-    except (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise WrongFile(f"it cannot be unpacked ({error})") from error
+    if path.is_dir():
+        return _in_folder(path)
+    return _in_zip(path) if zipfile.is_zipfile(path) else _in_tar(path)
 
 
 def _in_folder(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:

@@ -46,7 +46,7 @@ def read_cifar10(path: Path, md5: Mapping[str, str]) -> LabelledImages:
         test, test_labels = _batch(unpickle(found["test_batch"]))
         classes = tuple(label.decode() for label in unpickle(found["batches.meta"])[b"label_names"])
         return LabelledImages(torch.cat(images), torch.cat(labels), test, test_labels, classes)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise WrongFile(f"its batches are not those of CIFAR-10 ({error})") from error
 
 

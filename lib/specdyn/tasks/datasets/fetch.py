@@ -199,10 +199,11 @@ def _quiet() -> Iterator[None]:
 @contextmanager
 def _progress(file: File) -> Iterator[Any]:
     """Yield a bar on standard error, or in the file named by ``$SPECDYN_PROGRESS``."""
+    total = file.bytes or 1  # pooch asks whether a bar is true, and without a total it cannot say
     path = os.environ.get("SPECDYN_PROGRESS")
     with (
         Path(path).open("w") if path else nullcontext(sys.stderr) as stream,
-        tqdm(desc=file.name, unit="B", unit_scale=True, file=stream, leave=False) as bar,
+        tqdm(desc=file.name, total=total, unit="B", unit_scale=True, file=stream, leave=False) as bar,
     ):
         yield bar
 

@@ -7,7 +7,6 @@ import math
 import zlib
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,7 +57,7 @@ def read_idx(path: Path) -> Tensor:
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise WrongFile(f"{path.name} begins with {content[:4].hex(' ')}: it is no idx file of unsigned bytes")
     start = 4 + 4 * content[3]
-    shape = tuple(map(int, np.frombuffer(content[4:start], dtype=">u4")))
-    if len(shape) != content[3] or len(content) != start + math.prod(shape):
-        raise WrongFile(f"{path.name} holds {len(content) - start:,} bytes for an array of shape {shape}")
+    shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
+    if len(content) != start + math.prod(shape):
+        raise WrongFile(f"{path.name} has {len(content):,} bytes, not the {start:,} + {math.prod(shape):,} it promises")
     return torch.frombuffer(bytearray(content[start:]), dtype=torch.uint8).reshape(shape)
