@@ -1,13 +1,22 @@
 """What is learned: data, model, loss and optimizer, at each tier."""
 
+from specdyn.tasks.image_classification import ConvBlock, ConvNet, ImageClassification, ImageData, image_classification
+from specdyn.tasks.image_generation import GreyImages, ImageGeneration, UNet, image_generation
 from specdyn.tasks.language_modeling import Corpus, LanguageModeling, Transformer, language_modeling, ngram_loss
 from specdyn.tasks.linear_network import LinearNetwork, TwoLayers, family_tree, linear_network
 from specdyn.tasks.modular_addition import ModularAddition, OneLayerTransformer, grokking_settings, modular_addition
 from specdyn.tasks.task import TIERS, Task, build, generator, minibatch
+from specdyn.tasks.tokens import Vocabulary
 
 __all__ = [
     "TIERS",
+    "ConvBlock",
+    "ConvNet",
     "Corpus",
+    "GreyImages",
+    "ImageClassification",
+    "ImageData",
+    "ImageGeneration",
     "LanguageModeling",
     "LinearNetwork",
     "ModularAddition",
@@ -15,10 +24,14 @@ __all__ = [
     "Task",
     "Transformer",
     "TwoLayers",
+    "UNet",
+    "Vocabulary",
     "build",
     "family_tree",
     "generator",
     "grokking_settings",
+    "image_classification",
+    "image_generation",
     "language_modeling",
     "linear_network",
     "minibatch",
