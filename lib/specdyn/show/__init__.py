@@ -6,6 +6,7 @@ from specdyn.show.figures import curves, dots, over_steps, scatter, singular_val
 from specdyn.show.heatmaps import fingerprint
 from specdyn.show.pictures import against_theory, images, spectra
 from specdyn.show.scrubber import Scrubber
+from specdyn.show.settings import by_setting
 from specdyn.show.theme import DARK, LIGHT, Theme
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Scrubber",
     "Theme",
     "against_theory",
+    "by_setting",
     "claim",
     "curves",
     "dots",

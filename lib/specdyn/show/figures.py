@@ -83,8 +83,8 @@ def curves(
     levels = dict(level or {})
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        figure, axes = _panels(list(data["panel"].unique()), columns, sharex=sharex, sharey=sharey)
-        colors = _colors(theme, list(data["series"].unique()))
+        figure, axes = panels_of(list(data["panel"].unique()), columns, sharex=sharex, sharey=sharey)
+        colors = colors_of(theme, list(data["series"].unique()))
         for ax, (panel, part) in zip(axes, data.groupby("panel", sort=False), strict=True):
             for (series, _), line in part.groupby(["series", "seed"], sort=False):
                 ax.plot(line[x], line["value"], color=colors[str(series)], linewidth=1.3, alpha=0.9)
@@ -130,7 +130,7 @@ def singular_values(
     compares = isinstance(matrix, str) and not isinstance(recordings, Recording)
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
-        figure, axes = _panels(list(shown), columns, sharey=False)
+        figure, axes = panels_of(list(shown), columns, sharey=False)
         top = [recording.singular_values[key].max() for recording, key in shown.values()]
         for i, (ax, (title, (recording, key))) in enumerate(zip(axes, shown.items(), strict=True)):
             values, row = recording.singular_values[key], i // columns * columns
@@ -167,7 +167,7 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) 
         categories, by_series = list(data["category"].unique()), list(data.groupby("series", sort=False))
         step = min(0.22, 0.8 / len(by_series))  # rows of neighbouring categories stay apart
         figure, ax = plt.subplots(figsize=(WIDTH, 0.9 + 0.21 * len(categories) * max(2, len(by_series))))
-        colors = _colors(theme, list(data["series"].unique()))
+        colors = colors_of(theme, list(data["series"].unique()))
         for k, ((series, part), marker) in enumerate(zip(by_series, itertools.cycle("osD^vPX"), strict=False)):
             rows = part["category"].map(categories.index) + step * (k - (len(by_series) - 1) / 2)
             ax.scatter(part["value"], rows, color=colors[str(series)], label=str(series), s=46, marker=marker, zorder=3)
@@ -180,22 +180,31 @@ def dots(data: pd.DataFrame, *, name: str, caption: str, xlabel: str, alt: str) 
     return Figure(draw, name, caption, alt, data)
 
 
-def scatter(data: pd.DataFrame, *, x: str, y: str, name: str, caption: str, alt: str) -> Figure:
+def scatter(
+    data: pd.DataFrame,
+    *,
+    x: str,
+    y: str,
+    name: str,
+    caption: str,
+    alt: str,
+    xscale: Literal["linear", "log"] = "linear",
+) -> Figure:
     """Return one point a row of ``data``, coloured by its column ``series``."""
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         figure, ax = plt.subplots(figsize=(WIDTH, 3.6))
-        colors = _colors(theme, list(data["series"].unique()))
+        colors = colors_of(theme, list(data["series"].unique()))
         for (series, part), marker in zip(data.groupby("series", sort=False), itertools.cycle("osD^vPX"), strict=False):
             ax.scatter(part[x], part[y], color=colors[str(series)], label=str(series), s=54, marker=marker, zorder=3)
-        ax.set(xlabel=x, ylabel=y)
+        ax.set(xlabel=x, ylabel=y, xscale=xscale)
         figure.legend(loc="outside upper center", ncols=2)
         return figure
 
     return Figure(draw, name, caption, alt, data)
 
 
-def _panels(
+def panels_of(
     titles: Sequence[str], columns: int, *, sharex: bool = False, sharey: bool = True
 ) -> tuple[matplotlib.figure.Figure, list[Axes]]:
     """Return a figure with one panel a title, ``columns`` beside each other."""
@@ -208,7 +217,7 @@ def _panels(
     return figure, list(grid.flat[: len(titles)])
 
 
-def _colors(theme: Theme, series: Sequence[str]) -> dict[str, str]:
+def colors_of(theme: Theme, series: Sequence[str]) -> dict[str, str]:
     """A series with a role has the colour of its role; the others take the hues that are left."""
     taken = {theme.color(one) for one in series if one in ROLES}
     free = itertools.cycle(color for color in theme.categorical(7) if color not in taken)
