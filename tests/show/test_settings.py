@@ -31,7 +31,7 @@ def test_every_run_is_a_dot_and_the_line_goes_through_the_medians() -> None:
     drawn = figure(runs(images=[0.9, 0.5, 0.1], speech=[0.8, 0.7, 0.6])).draw(LIGHT)
     images, speech = drawn.axes
     (dots,) = (c for c in images.collections if isinstance(c, PathCollection))
-    assert len(dots.get_offsets()) == 9
+    assert len(np.asarray(dots.get_offsets())) == 9
     assert np.asarray(images.lines[0].get_ydata()).tolist() == pytest.approx([0.91, 0.51, 0.11])
     assert [label.get_text() for label in speech.get_xticklabels()] == ["0", "0.1", "10"]
 
