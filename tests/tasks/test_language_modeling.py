@@ -256,7 +256,8 @@ def test_losses_are_those_of_windows_spread_over_the_text() -> None:
     text = data.vocabulary.encode(python_text().validation).long()
     windows = (len(text) - 1) // 16
     chosen = [text[16 * (k * windows // 5) :][:17] for k in range(5)]
-    alone = [float(F.cross_entropy(model(window[None, :-1])[0], window[1:])) for window in chosen]
+    with torch.no_grad():
+        alone = [float(F.cross_entropy(model(window[None, :-1])[0], window[1:])) for window in chosen]
     assert task.metrics(model, data)["validation_loss"] == pytest.approx(sum(alone) / 5, rel=1e-5)
     assert set(task.metrics(model, data)) == {"train_loss", "validation_loss"}
 
@@ -373,6 +374,19 @@ def test_snapshots_are_the_papers_and_end_where_the_run_ends() -> None:
     assert language_modeling("paper").snapshots[-1] == 2_220
     assert len(language_modeling("laptop").snapshots) == 22
     assert language_modeling("laptop", steps=333).snapshots[-1] == 333
+
+
+def test_the_papers_way_of_making_an_update_works_on_a_small_text() -> None:
+    sizes = {"layers": 2, "width": 24, "hidden": 24, "context": 16, "batch_size": 12, "evaluated": 8, "warmup": 1}
+    task = language_modeling("paper", dataset="python", tokens="characters", vocabulary=37, **sizes)
+    data, model = task.data(0, CPU), build(task, 0)
+    before, optimizer = task.metrics(model, data), task.optimizer(model)
+    for step in range(3):
+        optimizer.zero_grad()
+        task.loss(model, task.batch(data, step, 0)).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert (task.precision, task.micro_batch) == ("bfloat16", 4)
+    assert task.metrics(model, data)["train_loss"] < before["train_loss"]
 
 
 def test_a_smoke_run_learns_more_than_the_frequencies_of_characters() -> None:

@@ -330,8 +330,8 @@ _PAPER = LanguageModeling(
     precision="bfloat16", steps=2_220, every=222, evaluated=1_000,
 )  # fmt: skip
 _LAPTOP = replace(
-    _PAPER, dataset="python", tokens="characters", vocabulary=37, layers=3, width=64, heads=4, hidden=64, context=48,
-    learning_rate=3e-3, warmup=20, batch_size=32, micro_batch=64, precision="float32", steps=680, every=40,
+    _PAPER, dataset="python", tokens="characters", vocabulary=37, layers=3, width=64, heads=2, hidden=64, context=32,
+    learning_rate=5e-3, warmup=20, batch_size=32, micro_batch=64, precision="float32", steps=680, every=40,
     evaluated=64,
 )  # fmt: skip
 _GPU = replace(
