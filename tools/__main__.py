@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _obey(options: argparse.Namespace, book: Book) -> None:
     chapters = book.chosen(options.chapter)
     if options.command == "book":
-        make(book, chapters, _settings(options), force=options.force)
+        with _reading_data_from(options.data_dir):
+            make(book, chapters, _settings(options), force=options.force)
         return
     for chapter in chapters:
         references.renew(chapter)
@@ -88,6 +91,23 @@ def current(chapter: Chapter, settings: Settings) -> bool:
     return True
 
 
+@contextmanager
+def _reading_data_from(folder: Path | None) -> Iterator[None]:
+    """Let the chapters look for datasets in a folder, and afterwards where they looked before."""
+    if folder is None:
+        yield
+        return
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {str(folder)!r} to read data from: name the one that holds the datasets")
+    before = os.environ.get("SPECDYN_DATA")
+    os.environ["SPECDYN_DATA"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        del os.environ["SPECDYN_DATA"]
+        os.environ |= {} if before is None else {"SPECDYN_DATA": before}
+
+
 def _settings(options: argparse.Namespace) -> Settings:
     if options.tier not in TIERS:
         raise UsageError(f"there is no tier {options.tier!r}: choose {', '.join(TIERS)}")
@@ -124,6 +144,9 @@ def _parser() -> argparse.ArgumentParser:
     book.add_argument("--seeds", help="whole numbers with commas between (default 10,11,12; smoke: 10)")
     book.add_argument("--device", default="auto", help="auto, cpu or cuda")
     book.add_argument("--force", action="store_true", help="execute even what is current")
+    book.add_argument(
+        "--data-dir", type=Path, help="a folder of datasets, laid out as the page 'Data and licences' says"
+    )
     again = commands.add_parser("references", help="renew the notebooks that the tests compare")
     for command in (book, again):
         command.add_argument("--chapter", help="one chapter by its name (default: all)")

@@ -103,8 +103,8 @@ def execute(chapter: Chapter, settings: Settings) -> Notebook:
     runs = Path(os.environ.get("SPECDYN_RUNS", chapter.root / "_build" / "runs"))
     runs_before, began = _entries(runs), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(chapter.name, notes=Path(folder, "progress"))
-        os.environ["SPECDYN_PROGRESS"] = str(watch.notes)
+        watch, log = Watch(chapter.name, notes=Path(folder, "progress")), Path(folder, "downloads")
+        os.environ |= {"SPECDYN_PROGRESS": str(watch.notes), "SPECDYN_DOWNLOADS": str(log)}
         try:
             notebook = papermill.execute_notebook(
                 source,
@@ -122,15 +122,23 @@ def execute(chapter: Chapter, settings: Settings) -> Notebook:
         except DeadKernelError as error:
             raise BuildError(f"{chapter.page}: the kernel died, perhaps for want of memory") from error
         finally:
-            del os.environ["SPECDYN_PROGRESS"]
+            del os.environ["SPECDYN_PROGRESS"], os.environ["SPECDYN_DOWNLOADS"]
+        downloads = datasets_read(log)
     measured = {
         "seconds": round(time.perf_counter() - began, 1),
         "peak_memory": watch.peak_memory,
+        "downloads": downloads,
         "new_runs": len(_entries(runs) - runs_before),
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
     provenance.stamp(notebook, made_from, machine, measured)
     return notebook
+
+
+def datasets_read(log: Path) -> dict[str, int]:
+    """Return the bytes to download of each dataset that was read, from a file of lines "name bytes"."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return {name: int(size) for name, size in map(str.split, lines)}
 
 
 def resident_memory() -> int:

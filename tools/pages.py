@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from tools.book import Chapter, Settings
@@ -30,7 +31,7 @@ def cost(notebook: Notebook) -> str:
     return (
         f"```{{admonition}} What this page cost\n:class: cost\n\n"
         f"Tier **{inputs['tier']}**: {measured['seconds']:.0f} seconds on {_machine(machine)}, "
-        f"{_megabytes(measured['peak_memory'])} at the most. {_runs_trained(notebook)}\n```"
+        f"{_megabytes(measured['peak_memory'])} at the most. {_runs_trained(notebook)} {_downloaded(measured)}\n```"
     )
 
 
@@ -41,6 +42,14 @@ def _runs_trained(notebook: Notebook) -> str:
     count = notebook.metadata["provenance"]["measured"]["new_runs"]
     runs = {0: "no run had", 1: "one run had"}.get(count, f"{count} runs had")
     return f"For this, {runs} to be trained; runs that are there already are only read."
+
+
+def _downloaded(measured: dict[str, Any]) -> str:
+    """Return what a reader who has none of the published data has to download for a page."""
+    size = sum(measured["downloads"].values())
+    return (
+        f"It reads {_megabytes(size)} of {{doc}}`published data </data>`, downloaded once." if size else "No download."
+    )
 
 
 def provenance(notebook: Notebook) -> str:
@@ -124,7 +133,7 @@ def status_page(
     costs = [_cost_row(page, notebook, ledger[page]) for page, notebook in made.items()]
     origins = [_origin_row(page, notebook) for page, notebook in made.items()]
     left = "\n".join(f"- {{doc}}`/{page}`: {reason}" for page, reason in absent.items())
-    heads = ("chapter", "tier", "seeds", "seconds", "memory", "runs trained and kept", "verdicts")
+    heads = ("chapter", "tier", "seeds", "seconds", "memory", "download", "runs trained and kept", "verdicts")
     missing = f"## Not part of this build\n\n{left}\n\n" if absent else ""
     return (
         f"# Status of this build\n\nWhat each chapter was executed from, on what, and what it cost. "
@@ -144,6 +153,7 @@ def _cost_row(page: str, notebook: Notebook, claims: list[Claim]) -> str:
         number(inputs["seeds"]),
         f"{measured['seconds']:.0f}",
         _megabytes(measured["peak_memory"]),
+        _megabytes(size) if (size := sum(measured["downloads"].values())) else "none",
         measured["new_runs"],
         "<br>".join(f"{verdict}: {verdicts[verdict]}" for verdict in VERDICTS if verdicts[verdict]) or "no claims",
     )
@@ -153,6 +163,11 @@ def _origin_row(page: str, notebook: Notebook) -> str:
     made = notebook.metadata["provenance"]
     hashes = (f"`{made['inputs'][name][:8]}`" for name in ("source", "library", "recordings", "lock"))
     return _row(f"{{doc}}`/{page}`", made["measured"]["date"], made["environment"]["device"], *hashes)
+
+
+def table_of(*head: str, rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
+    return _table(*head, rows=[_row(*row) for row in rows])
 
 
 def _table(*head: str, rows: list[str]) -> str:

@@ -40,7 +40,7 @@ def inputs(chapter: Chapter, settings: Settings) -> dict[str, Any]:
     """Return everything a chapter's outputs follow from: hashes of files, and parameters."""
     return {
         "source": _hash(chapter.source),
-        "library": _hash(chapter.root / "lib" / "specdyn", "*.py", "*.js"),
+        "library": _hash(chapter.root / "lib" / "specdyn", "*.py", "*.js", "*.toml"),
         "recordings": _hash(chapter.root / "recordings"),
         "lock": _hash(chapter.root / "requirements.lock"),
         **settings.parameters(),

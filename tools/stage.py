@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools import claims, pages
 from tools.book import Book, Chapter, Settings, replacing
+from tools.data import data_page
 from tools.figures import figure_cells, stand_ins
 from tools.notebook import Cell, Notebook, has_tag, markdown, place, read_source, write
 
@@ -37,6 +38,7 @@ def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str],
     reasons = {chapter.page: reason for chapter, reason in absent.items()}
     _write(book, "claims", pages.claims_page(ledger, titles))
     _write(book, "status", pages.status_page(notebooks, ledger, reasons, settings))
+    _write(book, "data", data_page(book))
     with replacing(book.build / "claims.json") as part:
         part.write_text(json.dumps([claim for found in ledger.values() for claim in found], indent=1) + "\n")
 

@@ -10,6 +10,7 @@ import pytest
 
 from tools.__main__ import main
 from tools.book import SMOKE, Book
+from tools.data import REGISTRY
 from tools.site import build_site
 from tools.stage import stage
 
@@ -27,6 +28,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "requirements.lock").write_text("numpy==2.4.6\n")
     (root / "lib" / "specdyn").mkdir(parents=True)
     (root / "lib" / "specdyn" / "module.py").write_text("x = 1\n")
+    (root / REGISTRY).parent.mkdir(parents=True)
+    shutil.copy(ROOT / REGISTRY, root / REGISTRY)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         assert main(["book", "--tier", "smoke"]) == 0
@@ -41,6 +44,8 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "book", root / "book")
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(ROOT / name, root)
+    (root / REGISTRY).parent.mkdir(parents=True)
+    shutil.copy(ROOT / REGISTRY, root / REGISTRY)
     book = Book(root)
     stage(book, {}, dict.fromkeys(book.chapters(), "it is not needed here"), SMOKE)
     build_site(book, [])

@@ -73,7 +73,7 @@ def test_one_changed_byte_in_a_zip_is_refused(tmp_path: Path) -> None:
         for part in PARTS:
             archive.writestr(f"wikitext-2/wiki.{part}.tokens", "words")
     path.write_bytes(path.read_bytes().replace(b"words", b"wards", 1))
-    with pytest.raises(WrongFile, match="cannot be unpacked.*CRC"):
+    with pytest.raises(WrongFile, match=r"cannot be unpacked.*CRC"):
         read_wikitext(path, "wikitext-2")
 
 

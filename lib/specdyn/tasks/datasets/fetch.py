@@ -18,10 +18,8 @@ from tqdm import tqdm
 
 from specdyn.tasks.datasets.registry import Dataset, File, describe
 
-HEADERS = {
-    "User-Agent": "specdyn (Python; pooch)",
-    "Accept-Encoding": "identity",
-}  # some mirrors turn away urllib's own
+# Some mirrors turn away the agent that libraries send, and of what is compressed on the way nobody knows the size.
+HEADERS = {"User-Agent": "specdyn (Python; pooch)", "Accept-Encoding": "identity"}
 
 
 class WrongFile(ValueError):
@@ -151,7 +149,7 @@ def _downloaded(entry: Dataset, file: File) -> Path:
 
 def _absent(entry: Dataset, file: File, failures: list[str]) -> str:
     """Say which file is missing, how large it is, where it is from and where to put it."""
-    size = f" ({megabytes(file.bytes)})" if file.bytes else ""
+    size = f" ({megabytes(file.bytes)})" if file.bytes else f" (about {megabytes(file.about)})" if file.about else ""
     why = (
         "could not be downloaded:\n  " + "\n  ".join(failures)
         if failures

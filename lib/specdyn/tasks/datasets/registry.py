@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -19,6 +19,8 @@ class File:
     """None where the publisher's container may differ, or for a folder."""
     hash: str | None
     """``sha256:...`` or the publisher's ``md5:...``; None where what the container holds decides."""
+    about: int | None
+    """Roughly how many bytes to expect, where that is all one can say."""
     urls: tuple[str, ...]
     """Addresses to try in order; empty where a file is placed by hand."""
 
@@ -81,5 +83,5 @@ def _dataset(name: str, forms: list[Any], contents: Mapping[str, Any] | None = N
     return Dataset(name=name, forms=files, contents=contents or {}, **words)
 
 
-def _file(name: str, bytes: int | None = None, hash: str | None = None, urls: tuple[str, ...] = ()) -> File:
-    return File(name, bytes, hash, tuple(urls))
+def _file(name: str, urls: Sequence[str] = (), **known: Any) -> File:
+    return File(name, known.get("bytes"), known.get("hash"), known.get("about"), tuple(urls))
