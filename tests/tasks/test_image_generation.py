@@ -257,14 +257,13 @@ def test_the_loss_of_knowing_nothing_is_one_and_of_knowing_all_is_zero() -> None
     assert max(knows.values()) < 1e-6
 
 
-def test_trials_cover_all_times_and_images_evenly() -> None:
+def test_trials_cover_all_times_evenly_and_the_same_for_both_parts() -> None:
     task = image_generation("laptop", evaluated=600)
     data, model = task.data(0, CPU), Counted()
     task.metrics(model, data)
     assert sorted(model.times[:600]) == sorted(list(range(100)) * 6)
     assert model.times[:600] == model.times[600:]
-    pure = [(x - x.mean()).norm() for x, t in zip(model.seen[600:], model.times[600:], strict=True) if t == 0]
-    assert len(pure) == 6
+    assert model.times[:100] != sorted(model.times[:100])
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 10_000])
@@ -289,12 +288,9 @@ def test_a_loss_is_the_same_each_time_it_is_measured() -> None:
     assert task.metrics(model, same)["validation_loss"] == first["train_loss"] != first["validation_loss"]
 
 
-def test_quality_reads_the_whole_test_set_and_nothing_else_of_it() -> None:
-    task = image_generation("smoke")
-    data, model = task.data(0, CPU), Counted()
-    with pytest.raises(StopIteration):
-        task.quality(model, data)  # a model without parameters has no device to draw on
+def test_quality_reads_the_whole_test_set() -> None:
     task = image_generation("smoke", evaluated=1)
+    data, model = task.data(0, CPU), Counted()
     model.register_parameter("here", nn.Parameter(torch.zeros(())))
     measured = task.quality(model, data)
     assert len(model.seen) == 20 * 100 + len(data.test)

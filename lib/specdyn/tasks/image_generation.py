@@ -166,9 +166,10 @@ def _loaded(dataset: str, validation_size: int, device: torch.device) -> GreyIma
 
 
 @lru_cache(maxsize=8)
-def _kept(count: int, first: float, last: float, device: torch.device) -> Tensor:
-    """Return which share (count,) of an image's variance is still its own after 1, 2, ... steps of noise."""
-    return (1 - sigmoid_betas(count, first, last)).cumprod(0).float().to(device)
+def _amplitudes(count: int, first: float, last: float, device: torch.device) -> Tensor:
+    """Return the amplitudes (2, count) of an image and of the noise in it after 1, 2, ... steps."""
+    kept = (1 - sigmoid_betas(count, first, last)).cumprod(0)
+    return torch.stack([kept, 1 - kept]).sqrt().float().to(device)
 
 
 def _on(device: torch.device, *key: int | str) -> torch.Generator:
@@ -266,11 +267,9 @@ class ImageGeneration:
         source = _SOURCES[self.dataset]
         clean = (images.unsqueeze(1) - source.mean) / source.std
         noise = torch.randn(clean.shape, generator=draws, device=clean.device)
-        kept = self._share_kept(clean.device)[times].view(-1, 1, 1, 1)
-        return kept.sqrt() * clean + (1 - kept).sqrt() * noise, times, noise
-
-    def _share_kept(self, device: torch.device) -> Tensor:
-        return _kept(self.noise_steps, self.first_noise, self.last_noise, device)
+        amplitudes = _amplitudes(self.noise_steps, self.first_noise, self.last_noise, clean.device)
+        of_image, of_noise = amplitudes[:, times].view(2, -1, 1, 1, 1)
+        return of_image * clean + of_noise * noise, times, noise
 
     def inputs(self, data: GreyImages) -> list[Tensor]:
         """Nothing: GroupNorm has no statistics that could be estimated again."""
@@ -328,13 +327,13 @@ class ImageGeneration:
         """
         source, device = _SOURCES[self.dataset], next(model.parameters()).device
         draws = _on(device, seed, "sample")
-        kept = [1.0, *self._share_kept(torch.device("cpu")).tolist()]
+        betas = sigmoid_betas(self.noise_steps, self.first_noise, self.last_noise)
+        kept = [1.0, *(1 - betas).cumprod(0).tolist()]
         x = torch.randn(count, 1, source.size, source.size, generator=draws, device=device)
-        for t in reversed(range(self.noise_steps)):
-            stays = kept[t + 1] / kept[t]
+        for t, beta in reversed(list(enumerate(betas.tolist()))):
             noise = model(x, torch.full((count,), t, device=device))
-            x = (x - (1 - stays) / math.sqrt(1 - kept[t + 1]) * noise) / math.sqrt(stays)
-            spread = math.sqrt((1 - stays) * (1 - kept[t]) / (1 - kept[t + 1]))  # 0 at the last step
+            x = (x - beta / math.sqrt(1 - kept[t + 1]) * noise) / math.sqrt(1 - beta)
+            spread = math.sqrt(beta * (1 - kept[t]) / (1 - kept[t + 1]))  # 0 at the last step
             x = x + spread * torch.randn(x.shape, generator=draws, device=device)
         return x.squeeze(1) * source.std + source.mean
 
