@@ -17,7 +17,8 @@ help:
 	@echo 'make references              run the chapters at the smoke tier again for tests/references'
 	@echo 'make clean                   remove the site and the executed notebooks; trained runs stay'
 	@echo
-	@echo 'The first of them installs into .venv (about 3 minutes); nothing after that needs a network.'
+	@echo 'The first of them installs into .venv (about 3 minutes); nothing after that needs a network, but for the'
+	@echo 'tiers gpu and paper: they download published datasets once, or read those in a folder that SPECDYN_DATA names.'
 	@echo 'Needs Python 3.11 to 3.13 (PYTHON=... names another than python3), make and pip.'
 	@echo 'The site: _build/html/index.html   notebooks: _build/notebooks   claims: _build/claims.json'
 

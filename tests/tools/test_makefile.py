@@ -37,7 +37,7 @@ def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_is_what_make_alone_says(folder: Path) -> None:
     said = make(folder).stdout
-    for words in ("make book", "TIER=smoke", "CHAPTER=", "make test", "make references", "make clean"):
+    for words in ("make book", "TIER=smoke", "CHAPTER=", "make test", "make references", "make clean", "SPECDYN_DATA"):
         assert words in said
 
 
