@@ -252,6 +252,48 @@ def test_an_infinite_gradient_is_seen_before_anything_is_kept() -> None:
     assert caught.value.run.recording.steps.tolist() == [0, 5]
 
 
+@dataclass(frozen=True)
+class Late(Exploding):
+    """Counts its updates, so that it shows how many were made."""
+
+    def loss(self, model: nn.Module, batch: tuple[object, int]) -> Tensor:
+        made.append(batch[1])
+        return super().loss(model, (batch[0], batch[1] - 150))
+
+
+made: list[int] = []
+
+
+def test_a_run_that_diverges_between_snapshots_is_stopped_soon_at_the_exact_step() -> None:
+    made.clear()
+    settings = {**vars(TASK), "steps": 1000, "every": 1000}
+    with pytest.raises(DivergedError, match=r"not finite at step 157; .*up to step 0"):
+        train(Late(**settings))
+    assert made[-1] < 157 + loop.UNSEEN
+    with pytest.raises(DivergedError, match="at step 157;"):
+        train(Late(**settings), keep=[160])
+
+
+def test_no_update_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    for name in ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "cpu", "numpy"):
+
+        def waiting(
+            tensor: Tensor, *arguments: object, name: str = name, plain: object = getattr(Tensor, name)
+        ) -> object:
+            asked.append(name)
+            return plain(tensor, *arguments)
+
+        monkeypatch.setattr(Tensor, name, waiting)
+    counts = []
+    for steps in (loop.UNSEEN, 4 * loop.UNSEEN):
+        asked.clear()
+        train(replace(TASK, steps=steps, every=4 * loop.UNSEEN))
+        counts.append(len(asked))
+    assert counts[0] > 0
+    assert counts[1] - counts[0] < 100  # 300 more updates: three more looks, and one more snapshot
+
+
 def test_what_a_run_depends_on_is_in_its_name() -> None:
     trunk = train(keep=[20])
     checkpoint = trunk.checkpoint(20)

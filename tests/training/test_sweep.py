@@ -82,28 +82,31 @@ def test_starts_and_constraints_are_axes_like_any_other() -> None:
         sd.sweep(TASK, start=starts, seed=[3], device="cpu")
 
 
+def size(model: nn.Module) -> float:
+    return sum(float(parameter.detach().norm()) for parameter in model.parameters())
+
+
 @dataclass(frozen=True)
-class Spent:
-    """Reports how much the network has to be scaled by."""
+class Size:
+    """Reports the size of a network, many times over."""
 
     factor: float
 
     def __call__(self, task: object, model: nn.Module, data: object, snapshot: object) -> dict[str, float]:
-        return {"scaled": self.factor * sum(float(p.norm()) for p in model.parameters())}
+        return {"scaled": self.factor * size(model)}
 
 
 def test_an_axis_may_differ_by_task_and_a_probe_is_for_all() -> None:
     tasks = {"short": replace(TASK, steps=5), "long": TASK}
     decays = {"short": (value for value in [0.5]), "long": [0.0, 1.0], "other": [7.0]}
-    runs = sd.sweep(tasks, weight_decay=decays, seed=[1], probe=Spent(2.0), device="cpu")
+    runs = sd.sweep(tasks, weight_decay=decays, seed=[1], probe=Size(2.0), device="cpu")
     assert [(row["task"], row["weight_decay"], row["seed"]) for row in runs.labels] == [
         ("short", 0.5, 1),
         ("long", 0.0, 1),
         ("long", 1.0, 1),
     ]
     assert [run.task.weight_decay for run in runs] == [0.5, 0.0, 1.0]
-    size = sum(float(p.norm()) for p in runs[2].model().parameters())
-    assert runs[2].recording.metrics["scaled"][-1] == pytest.approx(2 * size)
+    assert runs[2].recording.metrics["scaled"][-1] == pytest.approx(2 * size(runs[2].model()))
     with pytest.raises(ValueError, match=r"values for \['short'\], but the tasks are .*: add \['long'\]"):
         sd.sweep(tasks, weight_decay={"short": [0.5]}, seed=[1], device="cpu")
     with pytest.raises(TypeError, match=r"weight_decay goes by task, \['short'\], and there is one task"):

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 import torch
 from filelock import FileLock
-from torch import nn
+from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from specdyn.spectra import PairLike, Snapshot, feeds
@@ -31,12 +31,18 @@ from specdyn.training.files import replacing, runs_folder, writable
 from specdyn.training.recorder import Recorder
 from specdyn.training.recording import Recording
 
+UNSEEN = 100
+"""Losses that are looked at together, for every look waits until the device has computed them."""
+
 
 class Constraint(Protocol):
     """A frozen dataclass that acts on the weights after every update, say by holding their norm."""
 
-    def bind(self, model: nn.Module) -> Callable[[], None]:
-        """Look at the network as the run starts and return what is called after every update."""
+    def bind(self, model: nn.Module) -> Callable[[int, float], None]:
+        """Look at the network as the run starts and return what is called with each update's number and learning rate.
+
+        What it does depends on these and the weights alone, so that a run can be resumed.
+        """
 
 
 class Probe(Protocol):
@@ -174,9 +180,10 @@ class _Session:
         self.schedule = self.task.schedule(self.optimizer)
         self.step = self.first = start.step if start else 0
         self.seconds = 0.0
+        self.losses: list[Tensor] = []
         if start:
             start.restore(self.model, self.optimizer, self.schedule)
-        self.constrain = constraint.bind(self.model) if constraint else lambda: None
+        self.constrain = constraint.bind(self.model) if constraint else lambda step, learning_rate: None
         self.recorder = self._resume()
 
     def complete(self, keep: set[int], save_seconds: float, progress: bool) -> None:
@@ -186,34 +193,44 @@ class _Session:
         with progress_bar(self.task.name, self.task.steps, self.step, shown=progress) as bar:
             self._observe(keep)
             while self.step < self.task.steps:
-                # a gradient can be infinite while the loss is not: look again before anything is kept
-                if not self._update() or (self._watched(keep) and not self._finite()):
-                    diverged_at = self.step
-                    break
+                self._update()
+                now = time.perf_counter()
+                watched, due = self._watched(keep), now - saved >= save_seconds
+                if watched or due or len(self.losses) == UNSEEN:
+                    diverged_at = self._diverged_at(watched)
+                    if diverged_at is not None:
+                        break
                 self._observe(keep)
                 bar.update()
-                now = time.perf_counter()
-                self.seconds = before + now - resumed_at
-                if now - saved >= save_seconds:
+                self.seconds = before + time.perf_counter() - resumed_at
+                if due:
                     self._save()
                     saved = now
         self._finish(diverged_at)
 
-    def _update(self) -> bool:
-        """Make one update; return False, and leave the weights alone, where the loss is not finite."""
+    def _update(self) -> None:
         loss = self.task.loss(self.model, self.task.batch(self.data, self.step, self.run.seed))
-        if not torch.isfinite(loss):
-            return False
+        self.losses.append(loss.detach())
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
-        self.schedule.step()
-        self.constrain()
         self.step += 1
-        return True
+        self.constrain(self.step, self.optimizer.param_groups[0]["lr"])
+        self.schedule.step()
 
-    def _finite(self) -> bool:
-        return all(bool(parameter.isfinite().all()) for parameter in self.model.parameters())
+    def _diverged_at(self, watched: bool) -> int | None:
+        """Return the step of the first loss not looked at yet that is not finite.
+
+        Or this step, if it is to be kept and a weight is not finite: a gradient can be infinite while the loss is not.
+        """
+        first = self.step - len(self.losses)
+        finite = torch.stack(self.losses).isfinite().tolist()
+        self.losses.clear()
+        if not all(finite):
+            return first + int(finite.index(False))
+        if watched and not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
+            return self.step
+        return None
 
     def _watched(self, keep: set[int]) -> bool:
         return self.step in keep or self.recorder.due(self.step)

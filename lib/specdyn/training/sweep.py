@@ -97,7 +97,7 @@ def sweep(
     seed that is no integer or an axis the task does not have, ``KeyError`` for a seed without a checkpoint to
     start from.
     """
-    names = list(tasks) if isinstance(tasks, Mapping) else [None]
+    names: list[str | None] = [*tasks] if isinstance(tasks, Mapping) else [None]
     by_task = {axis: _by_task(axis, values, names) for axis, values in axes.items()}
     chosen = {"start": start, "constraint": constraint, "task": tasks if isinstance(tasks, Mapping) else None}
     seeds = _values("seed", seed)
