@@ -1,6 +1,7 @@
 """What we do to a network to see whether an explanation breaks."""
 
-from specdyn.interventions.norm import HoldNorm
-from specdyn.interventions.truncation import truncations
+from specdyn.interventions.norm import HoldNorm, rescaled
+from specdyn.interventions.nuclear import ShrinkNuclear
+from specdyn.interventions.truncation import Truncation, reestimate, truncations
 
-__all__ = ["HoldNorm", "truncations"]
+__all__ = ["HoldNorm", "ShrinkNuclear", "Truncation", "reestimate", "rescaled", "truncations"]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from math import ceil
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
-from specdyn.spectra import decompose, matrices, truncate
+from specdyn.spectra import SVD, Snapshot, decompose, matrices, truncate
+from specdyn.tasks import Task
+
+Keep = Literal["top", "bottom"]
 
 
 def truncations(
-    model: nn.Module,
-    fractions: Iterable[float],
-    *,
-    keep: Literal["top", "bottom"] = "top",
-    spare: Iterable[str] | None = None,
+    model: nn.Module, fractions: Iterable[float], *, keep: Keep = "top", spare: Iterable[str] | None = None
 ) -> Iterator[nn.Module]:
     """Yield a copy of the model for each kept fraction f: every matrix keeps ceil(f R) components.
 
@@ -37,11 +40,86 @@ def truncations(
         raise ValueError(f"cannot spare {sorted(unknown)}: the matrices are {list(found)}")
     svds = {name: decompose(m.view, name=name) for name, m in found.items() if name not in spared}
     for fraction in fractions:
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"kept fraction {fraction} is outside [0, 1]")
-        cut = copy.deepcopy(model)
-        for matrix in matrices(cut):
-            if matrix.name in svds:
-                svd = svds[matrix.name]
-                matrix.write(truncate(svd, ceil(fraction * svd.S.shape[-1]), keep))
-        yield cut
+        _check(fraction)
+        yield _cut(model, svds, partial(_share, fraction), keep)
+
+
+@dataclass(frozen=True)
+class Truncation:
+    """A probe of the network cut in two: how well do the top components do alone, and how well the rest?
+
+    ``top_...`` are the task's metrics where every matrix keeps the ceil(f R) largest of its R components,
+    ``bottom_...`` where it keeps the others; f is ``fraction``. The last matrix is left whole, as in the paper
+    (section 4.2). Where there is an embedding, ``top_but_embedding_...`` and ``bottom_but_embedding_...`` leave it
+    whole too: half of a small embedding merges words. The decompositions are those of the snapshot, and
+    BatchNorm's statistics are estimated again on the task's ``inputs``.
+
+    Raises ``ValueError`` for a fraction outside [0, 1].
+
+    >>> from specdyn.spectra import measure
+    >>> from specdyn.tasks import build, modular_addition
+    >>> import torch
+    >>> task = modular_addition("smoke")
+    >>> model, data = build(task, 0), task.data(0, torch.device("cpu"))
+    >>> metrics = Truncation()(task, model, data, measure(model))
+    >>> [name for name in metrics if name.endswith("train_loss")][:2]
+    ['top_train_loss', 'bottom_train_loss']
+    """
+
+    fraction: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Refuse a fraction that is none."""
+        _check(self.fraction)
+
+    def __call__(self, task: Task, model: nn.Module, data: Any, snapshot: Snapshot) -> dict[str, float]:
+        """Return the metrics of both parts."""
+        svds = {name: snapshot[name].svd for name in list(snapshot)[:-1]}
+        but_embedding = {name: svd for name, svd in svds.items() if snapshot[name].kind != "Embedding"}
+        kinds = {"": svds} | ({"but_embedding_": but_embedding} if len(but_embedding) < len(svds) else {})
+        kept: dict[Keep, Callable[[int], int]] = {"top": partial(_share, self.fraction), "bottom": self._rest}
+        found: dict[str, float] = {}
+        for (kind, cut), (keep, count) in itertools.product(kinds.items(), kept.items()):
+            part = _cut(model, cut, count, keep)
+            update_bn(task.inputs(data), part)
+            found |= {f"{keep}_{kind}{name}": value for name, value in task.metrics(part, data).items()}
+        return found
+
+    def _rest(self, rank: int) -> int:
+        return rank - _share(self.fraction, rank)
+
+
+def reestimate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
+    """Return a copy whose BatchNorm statistics are those of these inputs, averaged over the batches.
+
+    Who changes weights by hand needs it: the running averages belong to the weights as they were. Layers that
+    keep no statistics, such as GroupNorm, have nothing to estimate.
+
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    >>> fresh = reestimate(model, [torch.ones(4, 3)])
+    >>> torch.allclose(fresh[1].running_mean, model[0](torch.ones(3))), model[1].running_mean.tolist()
+    (True, [0.0, 0.0])
+    """
+    fresh = copy.deepcopy(model)
+    update_bn(batches, fresh)
+    return fresh
+
+
+def _cut(model: nn.Module, svds: Mapping[str, SVD], kept: Callable[[int], int], keep: Keep) -> nn.Module:
+    """Return a copy in which each matrix that has a decomposition keeps ``kept(R)`` of its R components."""
+    cut = copy.deepcopy(model)
+    for matrix in matrices(cut):
+        if matrix.name in svds:
+            svd = svds[matrix.name]
+            matrix.write(truncate(svd, kept(svd.S.shape[-1]), keep))
+    return cut
+
+
+def _share(fraction: float, rank: int) -> int:
+    return ceil(fraction * rank)
+
+
+def _check(fraction: float) -> None:
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"kept fraction {fraction} is outside [0, 1]")
