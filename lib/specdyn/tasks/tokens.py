@@ -135,7 +135,7 @@ class Pieces:
         numbers = [torch.empty(0, dtype=torch.int32)]
         for at in range(0, len(lines), 4096):  # all at once would keep some hundred bytes a token beside the numbers
             encodings = self.tokenizer.encode_batch_fast(lines[at : at + 4096], add_special_tokens=False)
-            numbers += [torch.tensor(encoding.ids, dtype=torch.int32) for encoding in encodings]
+            numbers.append(torch.tensor([number for line in encodings for number in line.ids], dtype=torch.int32))
         return torch.cat(numbers)
 
     def decode(self, numbers: Iterable[int]) -> str:
