@@ -240,6 +240,9 @@ def test_what_a_page_has_its_readers_download_is_noted(
     content()
     content()
     assert (tmp_path / "log").read_text().splitlines() == [f"small {len(CONTENT)}"] * 2
+    registered(row(server.address + "/good", hashed=False) + "about = 5_000")
+    content()
+    assert (tmp_path / "log").read_text().splitlines()[2:] == ["small 5000"]
 
 
 def test_the_canonical_form_is_the_one_with_addresses() -> None:

@@ -23,6 +23,12 @@ def test_whatever_is_downloaded_can_be_checked(row: Dataset) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS)
+def test_how_much_there_is_to_download_is_known(row: Dataset) -> None:
+    for file in row.canonical:
+        assert file.bytes or file.about, f"{file.name} is of unknown size"
+
+
+@pytest.mark.parametrize("row", ROWS)
 def test_every_row_is_well_formed(row: Dataset) -> None:
     assert all((row.title, row.version, row.licence, row.copyright, row.note))
     assert urlsplit(row.home).scheme == "https"

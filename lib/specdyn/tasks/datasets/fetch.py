@@ -13,7 +13,6 @@ from typing import Any
 
 import pooch
 from filelock import FileLock
-from requests import exceptions
 from tqdm import tqdm
 
 from specdyn.tasks.datasets.registry import Dataset, File, describe
@@ -37,7 +36,7 @@ def reading(name: str) -> Iterator[dict[str, Path]]:
     """
     entry = describe(name)
     paths = _located(entry)
-    _note_use(entry, paths.values())
+    _note_use(entry)
     try:
         yield {path.name: path for path in paths.values()}
     except WrongFile as error:
@@ -162,6 +161,8 @@ def _absent(entry: Dataset, file: File, failures: list[str]) -> str:
 
 def _reason(error: Exception) -> str:
     """Return one short line; those of connections fill a screen."""
+    from requests import exceptions  # it takes as long as the rest of this room, and most readers download nothing
+
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
     if isinstance(error, exceptions.Timeout):
@@ -206,10 +207,8 @@ def _progress(file: File) -> Iterator[Any]:
         yield bar
 
 
-def _note_use(entry: Dataset, paths: Iterable[Path]) -> None:
+def _note_use(entry: Dataset) -> None:
     """Add what a dataset costs to download to the file named by ``$SPECDYN_DOWNLOADS``: a page says it to readers."""
     if log := os.environ.get("SPECDYN_DOWNLOADS"):
-        known = [file.bytes for file in entry.canonical if file.bytes]
-        size = sum(known) if len(known) == len(entry.canonical) else sum(path.stat().st_size for path in paths)
         with Path(log).open("a") as stream:
-            stream.write(f"{entry.name} {size}\n")
+            stream.write(f"{entry.name} {sum(file.bytes or file.about or 0 for file in entry.canonical)}\n")
