@@ -5,11 +5,23 @@ from specdyn.tasks.image_generation import GreyImages, ImageGeneration, UNet, im
 from specdyn.tasks.language_modeling import Corpus, LanguageModeling, Transformer, language_modeling, ngram_loss
 from specdyn.tasks.linear_network import LinearNetwork, TwoLayers, family_tree, linear_network
 from specdyn.tasks.modular_addition import ModularAddition, OneLayerTransformer, grokking_settings, modular_addition
+from specdyn.tasks.speech_recognition import (
+    Alphabet,
+    BidirectionalLSTM,
+    LabelledSpeech,
+    SpeechData,
+    SpeechRecognition,
+    error_rate,
+    speech_recognition,
+    transcribe,
+)
 from specdyn.tasks.task import TIERS, Task, build, generator, minibatch
 from specdyn.tasks.tokens import Vocabulary
 
 __all__ = [
     "TIERS",
+    "Alphabet",
+    "BidirectionalLSTM",
     "ConvBlock",
     "ConvNet",
     "Corpus",
@@ -17,16 +29,20 @@ __all__ = [
     "ImageClassification",
     "ImageData",
     "ImageGeneration",
+    "LabelledSpeech",
     "LanguageModeling",
     "LinearNetwork",
     "ModularAddition",
     "OneLayerTransformer",
+    "SpeechData",
+    "SpeechRecognition",
     "Task",
     "Transformer",
     "TwoLayers",
     "UNet",
     "Vocabulary",
     "build",
+    "error_rate",
     "family_tree",
     "generator",
     "grokking_settings",
@@ -37,4 +53,6 @@ __all__ = [
     "minibatch",
     "modular_addition",
     "ngram_loss",
+    "speech_recognition",
+    "transcribe",
 ]
