@@ -35,14 +35,13 @@ def data_page(book: Book) -> str:
         return "# Data and licences\n\nThis book reads no published data.\n"
     registry = tomllib.loads(file.read_text(encoding="utf-8"))
     rows = [_row(name, entry) for name, entry in registry.items()]
-    table = table_of("dataset", "what it holds", "version", "licence", "copyright", "download", rows=rows)
+    table = table_of("dataset", "licence", "copyright", "download", rows=rows)
     sections = [_section(name, entry) for name, entry in registry.items()]
     return "\n\n".join([INTRODUCTION, table, *sections]) + "\n"
 
 
 def _row(name: str, entry: dict[str, Any]) -> tuple[str, ...]:
-    words = (entry[key] for key in ("note", "version", "licence", "copyright"))
-    return f"[{entry['title']}](#{name})", *words, _download(entry)
+    return f"[{entry['title']}](#{name})", entry["licence"], entry["copyright"], _download(entry)
 
 
 def _download(entry: dict[str, Any]) -> str:
@@ -55,27 +54,22 @@ def _download(entry: dict[str, Any]) -> str:
 
 
 def _section(name: str, entry: dict[str, Any]) -> str:
-    forms = [_form(form["files"], entry) for form in entry["forms"]]
-    return f"({name})=\n## {entry['title']}\n\nHome: <{entry['home']}>\n\n" + "\n\nor\n\n".join(forms)
+    forms = ["\n".join(_file(file, entry) for file in form["files"]) for form in entry["forms"]]
+    return (
+        f"({name})=\n## {entry['title']}\n\n{entry['note']} Version: {entry['version']}. "
+        f"Home: <{entry['home']}>\n\n" + "\n\nor\n\n".join(forms)
+    )
 
 
-def _form(files: list[dict[str, Any]], entry: dict[str, Any]) -> str:
-    rows = [(f"`{file['name']}`", _size(file), _check(file, entry), _addresses(file)) for file in files]
-    return table_of("file", "bytes", "checked by", "addresses, in the order tried", rows=rows)
-
-
-def _size(file: dict[str, Any]) -> str:
-    if "bytes" in file:
-        return f"{file['bytes']:,}"
-    return f"about {file['about']:,}" if "about" in file else ""
+def _file(file: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Return what is known of a file as an entry of a list, its addresses in the order tried."""
+    size = f", {file['bytes']:,} bytes" if "bytes" in file else ""
+    addresses = [f"<{url}>" for url in file.get("urls", [])]
+    return "\n  - ".join([f"- `{file['name']}`{size}", f"checked by {_check(file, entry)}", *addresses])
 
 
 def _check(file: dict[str, Any], entry: dict[str, Any]) -> str:
     if "hash" in file:
         kind, _, digest = file["hash"].partition(":")
         return f"{kind} `{digest}`"
-    return "what it holds" if "contents" in entry else "its use: no checksum is published"
-
-
-def _addresses(file: dict[str, Any]) -> str:
-    return "<br>".join(f"<{url}>" for url in file.get("urls", [])) or "none: placed by hand"
+    return "what it holds" if "contents" in entry else "whoever puts it there: no checksum is published"

@@ -37,11 +37,11 @@ def test_the_page_lists_every_dataset_with_its_licence(built: Path) -> None:
     rows = page(built, "data").select("table")[0].select("tbody tr")
     cells = [[cell.get_text() for cell in row.select("td")] for row in rows]
     assert [row[0] for row in cells] == [entry["title"] for entry in ENTRIES.values()]
-    licences = [row[3].replace("\u2019", "'") for row in cells]  # Sphinx sets apostrophes
+    licences = [row[1].replace("\u2019", "'") for row in cells]  # Sphinx sets apostrophes
     assert licences == [entry["licence"] for entry in ENTRIES.values()]
-    assert cells[list(ENTRIES).index("cifar10")][5] == "170.5 MB"
-    assert cells[list(ENTRIES).index("fsdd")][5] == "about 16 MB"
-    assert cells[list(ENTRIES).index("gpt-neox-20b")][5] == "by hand"
+    assert cells[list(ENTRIES).index("cifar10")][3] == "170.5 MB"
+    assert cells[list(ENTRIES).index("fsdd")][3] == "about 16 MB"
+    assert cells[list(ENTRIES).index("gpt-neox-20b")][3] == "by hand"
 
 
 def test_the_page_gives_every_file_its_checksum_and_every_address_as_a_link(built: Path) -> None:
