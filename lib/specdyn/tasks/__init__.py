@@ -1,5 +1,6 @@
 """What is learned: data, model, loss and optimizer, at each tier."""
 
+from specdyn.tasks.four_tasks import decay_values, four_tasks
 from specdyn.tasks.image_classification import ConvBlock, ConvNet, ImageClassification, ImageData, image_classification
 from specdyn.tasks.image_generation import GreyImages, ImageGeneration, UNet, image_generation
 from specdyn.tasks.language_modeling import Corpus, LanguageModeling, Transformer, language_modeling, ngram_loss
@@ -42,8 +43,10 @@ __all__ = [
     "UNet",
     "Vocabulary",
     "build",
+    "decay_values",
     "error_rate",
     "family_tree",
+    "four_tasks",
     "generator",
     "grokking_settings",
     "image_classification",
