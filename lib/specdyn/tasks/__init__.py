@@ -6,6 +6,7 @@ from specdyn.tasks.image_generation import GreyImages, ImageGeneration, UNet, im
 from specdyn.tasks.language_modeling import Corpus, LanguageModeling, Transformer, language_modeling, ngram_loss
 from specdyn.tasks.linear_network import LinearNetwork, TwoLayers, family_tree, linear_network
 from specdyn.tasks.modular_addition import ModularAddition, OneLayerTransformer, grokking_settings, modular_addition
+from specdyn.tasks.parted_decay import PartedDecay, parted_decay
 from specdyn.tasks.speech_recognition import (
     Alphabet,
     BidirectionalLSTM,
@@ -35,6 +36,7 @@ __all__ = [
     "LinearNetwork",
     "ModularAddition",
     "OneLayerTransformer",
+    "PartedDecay",
     "SpeechData",
     "SpeechRecognition",
     "Task",
@@ -56,6 +58,7 @@ __all__ = [
     "minibatch",
     "modular_addition",
     "ngram_loss",
+    "parted_decay",
     "speech_recognition",
     "transcribe",
 ]
