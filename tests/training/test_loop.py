@@ -228,6 +228,8 @@ def test_nan_in_the_loss_stops_with_the_step_and_keeps_the_last_good_snapshot() 
     recording = caught.value.run.recording
     assert recording.steps.tolist() == [0, 5]
     assert np.isfinite(recording.singular_values["decoder.weight"]).all()
+    with pytest.raises(ValueError, match=r"kept no checkpoint of step 60, only of \[\]: it diverged at step 7"):
+        caught.value.run.model()
     with pytest.raises(DivergedError):  # and is not tried again
         train(task)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from specdyn.interventions.copies import copied
 from specdyn.spectra import find, matrices
 
 
@@ -64,7 +64,7 @@ def rescaled(model: nn.Module, norms: Mapping[str, float]) -> nn.Module:
     """
     if bad := {name: norm for name, norm in norms.items() if not 0 <= norm < float("inf")}:
         raise ValueError(f"a Frobenius norm is a number from 0 on, but norms has {bad}")
-    changed = copy.deepcopy(model)
+    changed = copied(model)
     for name, matrix in find(changed, norms).items():
         matrix.write(matrix.view * _factor(matrix.view, norms[name]))
     return changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from specdyn.interventions.copies import copied
 from specdyn.spectra import SVD, Snapshot, decompose, matrices, truncate
 from specdyn.tasks import Task
 
@@ -101,14 +101,14 @@ def reestimate(model: nn.Module, batches: Iterable[Any]) -> nn.Module:
     >>> torch.allclose(fresh[1].running_mean, model[0](torch.ones(3))), model[1].running_mean.tolist()
     (True, [0.0, 0.0])
     """
-    fresh = copy.deepcopy(model)
+    fresh = copied(model)
     update_bn(batches, fresh)
     return fresh
 
 
 def _cut(model: nn.Module, svds: Mapping[str, SVD], kept: Callable[[int], int], keep: Keep) -> nn.Module:
     """Return a copy in which each matrix that has a decomposition keeps ``kept(R)`` of its R components."""
-    cut = copy.deepcopy(model)
+    cut = copied(model)
     for matrix in matrices(cut):
         if matrix.name in svds:
             svd = svds[matrix.name]

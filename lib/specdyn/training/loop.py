@@ -93,22 +93,23 @@ class Run:
 
     @property
     def kept(self) -> list[int]:
-        """Steps whose checkpoints were kept; the last step always is."""
+        """Steps whose checkpoints were kept; the last step always is, unless the run diverged."""
         return sorted(int(path.stem.rpartition("-")[2]) for path in self.folder.glob("checkpoint-*.pt"))
 
     def checkpoint(self, step: int) -> Checkpoint:
         """Return the checkpoint of a step; raise ``ValueError`` where it was not kept."""
         if step not in self.kept:
-            raise ValueError(
-                f"{self.folder.name} kept no checkpoint of step {step}, only of {self.kept}: "
-                f"train again with keep=[..., {step}]"
+            diverged_at = self.diverged_at if self.finished else None
+            cure = (
+                f"train again with keep=[..., {step}]" if diverged_at is None else f"it diverged at step {diverged_at}"
             )
+            raise ValueError(f"{self.folder.name} kept no checkpoint of step {step}, only of {self.kept}: {cure}")
         return Checkpoint.load(self.folder / f"checkpoint-{step}.pt")
 
     def model(self, step: int | None = None) -> nn.Module:
         """Return the network at a kept step, by default the last, on the CPU."""
         model = build(self.task, self.seed)
-        model.load_state_dict(self.checkpoint(self.kept[-1] if step is None else step).model)
+        model.load_state_dict(self.checkpoint(self.task.steps if step is None else step).model)
         return model.eval()
 
 
