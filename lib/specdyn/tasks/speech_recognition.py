@@ -437,7 +437,7 @@ _TIERS = {
     "laptop": _LAPTOP,
     "gpu": replace(
         _PAPER, dataset="spoken-digits", train_size=6_000, validation_size=300, evaluated=300, learning_rate=1e-3,
-        stair=1, clip=5.0, steps=3_000, every=150,
+        stair=1, clip=5.0, steps=4_000, every=200,
     ),
     "paper": _PAPER,
 }  # fmt: skip
