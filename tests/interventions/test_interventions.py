@@ -172,6 +172,8 @@ def test_the_probe_measures_what_truncations_and_new_statistics_give() -> None:
             for keep, part in (("top", top), ("bottom", bottom)):
                 metrics = WORDS.metrics(reestimate(part, WORDS.inputs(data)), data)
                 expected |= {f"{keep}_{kind}{name}": value for name, value in metrics.items()}
+        whole = WORDS.metrics(reestimate(model, WORDS.inputs(data)), data)
+        expected |= {f"whole_{name}": value for name, value in whole.items()}
     assert list(found) == list(expected)
     assert found == pytest.approx(expected, abs=1e-5)
     assert len(set(map(repr, found.values()))) == len(found)  # every one of them is another network

@@ -46,5 +46,6 @@ def test_all_of_them_are_swept_and_probed_in_one_call(tmp_path: object, monkeypa
         for name in ("train_loss", "validation_loss"):
             for part in ("", "top_", "bottom_"):
                 assert (recording.metrics[part + name] > 0).all(), (row, part, name)
+        assert ("whole_train_loss" in recording.metrics) == (row["task"] == "images")
         assert ("top_but_embedding_train_loss" in recording.metrics) == (row["task"] == "language")
         assert run.task.quality(run.model(), run.task.data(0, torch.device("cpu")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -51,8 +50,11 @@ class Truncation:
     ``top_...`` are the task's metrics where every matrix keeps the ceil(f R) largest of its R components,
     ``bottom_...`` where it keeps the others; f is ``fraction``. The last matrix is left whole, as in the paper
     (section 4.2). Where there is an embedding, ``top_but_embedding_...`` and ``bottom_but_embedding_...`` leave it
-    whole too: half of a small embedding merges words. The decompositions are those of the snapshot, and
-    BatchNorm's statistics are estimated again on the task's ``inputs``.
+    whole too: half of a small embedding merges words. The decompositions are those of the snapshot.
+
+    BatchNorm's statistics are estimated again on the task's ``inputs``. Where there are any, ``whole_...`` are the
+    metrics of the network with all its components and its own statistics estimated in the same way, which is what the
+    parts are to be compared with: the running averages of training lag behind weights that shrink fast.
 
     Raises ``ValueError`` for a fraction outside [0, 1].
 
@@ -74,16 +76,21 @@ class Truncation:
 
     def __call__(self, task: Task, model: nn.Module, data: Any, snapshot: Snapshot) -> dict[str, float]:
         """Return the metrics of both parts."""
+        found: dict[str, float] = {}
+        for label, part in self._parts(model, snapshot):
+            update_bn(task.inputs(data), part)
+            found |= {f"{label}_{name}": value for name, value in task.metrics(part, data).items()}
+        return found
+
+    def _parts(self, model: nn.Module, snapshot: Snapshot) -> Iterator[tuple[str, nn.Module]]:
         svds = {name: snapshot[name].svd for name in list(snapshot)[:-1]}
         but_embedding = {name: svd for name, svd in svds.items() if snapshot[name].kind != "Embedding"}
-        kinds = {"": svds} | ({"but_embedding_": but_embedding} if len(but_embedding) < len(svds) else {})
-        kept: dict[Keep, Callable[[int], int]] = {"top": partial(_share, self.fraction), "bottom": self._rest}
-        found: dict[str, float] = {}
-        for (kind, cut), (keep, count) in itertools.product(kinds.items(), kept.items()):
-            part = _cut(model, cut, count, keep)
-            update_bn(task.inputs(data), part)
-            found |= {f"{keep}_{kind}{name}": value for name, value in task.metrics(part, data).items()}
-        return found
+        kinds = {"": svds} | ({"_but_embedding": but_embedding} if len(but_embedding) < len(svds) else {})
+        for kind, cut in kinds.items():
+            yield f"top{kind}", _cut(model, cut, partial(_share, self.fraction), "top")
+            yield f"bottom{kind}", _cut(model, cut, self._rest, "bottom")
+        if any(name.endswith("running_mean") for name, _ in model.named_buffers()):
+            yield "whole", copied(model)
 
     def _rest(self, rank: int) -> int:
         return rank - _share(self.fraction, rank)
