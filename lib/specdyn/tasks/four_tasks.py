@@ -25,7 +25,7 @@ _DECAYS: dict[str, Values] = {
 
 
 def four_tasks(tier: str = "laptop") -> dict[str, Task]:
-    """Return the four tasks of a tier by name, each at the weight decay of its prior literature (section 4.1).
+    """Return the four tasks of a tier by name; at the paper tier each has the decay of prior literature (section 4.1).
 
     >>> [(name, task.weight_decay) for name, task in four_tasks("paper").items()]
     [('images', 0.0001), ('generation', 0.0), ('speech', 0.1), ('language', 0.1)]
