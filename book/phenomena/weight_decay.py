@@ -84,6 +84,7 @@ for (name, decay), found in by_decay.items():
         row |= {"largest": largest(r), "rank": rank[-1], "first rank": rank[0]}
         rows.append(row | {metric: values[-1] for metric, values in r.metrics.items()})
 ends = pd.DataFrame(rows)
+ends["loss"] = ends["whole_train_loss"].fillna(ends["train_loss"])  # with BatchNorm counting again, as for the halves
 ends["collapsed"] = ends["largest"] < 0.01
 ends["alive"] = ~ends["collapsed"] & ends["diverged at"].isna()
 
@@ -170,7 +171,7 @@ overview = [
         "task": name,
         "weight decay": f"{decay:g}",
         "exposure": f"{part['exposure'].iloc[0]:.1f}",
-        "training loss": spread(part["train_loss"]),
+        "training loss": spread(part["loss"]),
         "largest singular value, end over start": spread(part["largest"]),
         "effective rank": spread(part["rank"]),
         "fate": fate(part),
@@ -272,10 +273,10 @@ pd.DataFrame(
 
 # %% tags=["remove-input"]
 text = data["language"]
-prompt = text.vocabulary.decode(text.validation_sample[1][:24].tolist())
+prompt = text.vocabulary.decode(text.validation_sample[1].tolist()).rpartition(" ")[0]
 Markdown(
     "\n".join(
-        f"> **decay {decay:g}**: {prompt}**{tasks['language'].continue_text(model, prompt, 60, seeds[0])}**\n>"
+        f"> **decay {decay:g}**: *{prompt}*{tasks['language'].continue_text(model, prompt, 80, seeds[0])}\n>"
         for (name, decay), model in first_models.items()
         if name == "language"
     )
@@ -408,7 +409,7 @@ gone = ends[ends["collapsed"]]
 Markdown(
     "\n".join(
         f"- **{name}, decay {decay:g}**: the largest singular value of any matrix ends at {part['largest'].max():.1e} of what it was, or below, and "
-        f"the training loss at {spread(part['train_loss'])}, where it began at "
+        f"the training loss at {spread(part['loss'])}, where it began at "
         f"{spread([r.metrics['train_loss'][0] for r in recordings[name, decay]])}. The effective rank is {spread(part['rank'])}."
         for (name, decay), part in gone.groupby(["task", "decay"], sort=False)
     )
@@ -464,9 +465,9 @@ Markdown(
 # every matrix but the last keeps only its larger half?
 
 # %% tags=["hide-input"]
-ends["gap"] = ends["top_train_loss"] - ends["train_loss"]
+ends["gap"] = ends["top_train_loss"] - ends["loss"]
 spared = ends.dropna(subset=["top_but_embedding_train_loss"]).assign(
-    gap=lambda table: table["top_but_embedding_train_loss"] - table["train_loss"]
+    gap=lambda table: table["top_but_embedding_train_loss"] - table["loss"]
 )
 sd.show.by_setting(
     pd.concat(
@@ -722,9 +723,16 @@ def even(model, each):
 
 
 # %% tags=["hide-input"]
+@torch.no_grad()
+def training_loss(model):
+    """On the training images that are evaluated at snapshots, with BatchNorm counting again."""
+    fresh = reestimate(model, tasks["images"].inputs(data["images"])).eval()
+    return tasks["images"].metrics(fresh, data["images"])["train_loss"]
+
+
 told = {
     name: {
-        "training loss": [float(run.recording.metrics["train_loss"][-1]) for run in found],
+        "training loss": [training_loss(model) for model in models[name]],
         "norm": final(name, growth),
         "rank": final(name, rank_of_convolutions),
         "channels": channel_ranks(name),
@@ -990,7 +998,7 @@ Markdown(
     )
     + ".\n\n**Where little is learned.** At the strongest decay that leaves the weights alive the training loss is "
     + "; ".join(
-        f"{median_of(name, least_alive[name], 'train_loss'):.2f} instead of {median_of(name, 0.0, 'train_loss'):.2f} ({name}, {least_alive[name]:g})"
+        f"{median_of(name, least_alive[name], 'loss'):.2f} instead of {median_of(name, 0.0, 'loss'):.2f} ({name}, {least_alive[name]:g})"
         for name in tasks
     )
     + ". A network that has learned less also uses less. Whether the low rank is decay's doing or only that of having learned little, such a run cannot tell."
@@ -1121,8 +1129,8 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     start = [float(recordings[name, 0.0][i].metrics["train_loss"][0]) for i in range(len(seeds))]
-    plain = at(name, 0.0, "train_loss")
-    strong = [at(name, strongest(name, i), "train_loss")[i] for i in range(len(seeds))]
+    plain = at(name, 0.0, "loss")
+    strong = [at(name, strongest(name, i), "loss")[i] for i in range(len(seeds))]
     display(
         sd.claim(
             "C14.1",
