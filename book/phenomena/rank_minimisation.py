@@ -46,6 +46,7 @@ from specdyn.exercises.rank_minimisation import (
 )
 from specdyn.interventions import Truncation, reestimate, truncations
 from specdyn.training import Checkpoint, book_root, half_fall
+from specdyn.training.loop import resolve_device
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 
@@ -57,6 +58,9 @@ recordings = {name: [run.recording for run in by_task[name]] for name in tasks}
 
 
 # %% tags=["hide-input"]
+where = resolve_device(device)
+
+
 def learning_rates(task):
     """The learning rate of every update."""
     optimizer = task.optimizer(nn.Linear(1, 1))
@@ -73,7 +77,7 @@ def random_walk(run):
 
     Random steps are nearly at right angles to each other, so the squares of their lengths add up.
     """
-    model, end, recording = sd.tasks.build(run.task, run.seed), run.model(), run.recording
+    model, end, recording = sd.tasks.build(run.task, run.seed).to(where), run.model().to(where), run.recording
     squares = np.concatenate([[0], np.cumsum(learning_rates(run.task) ** 2)])
     weights = dict(model.named_parameters())
     far = {name: (weight - weights[name]).norm().item() for name, weight in end.named_parameters()}
@@ -82,7 +86,7 @@ def random_walk(run):
     for before, now in pairwise(recording.steps.tolist()):
         stride = ((squares[now] - squares[before]) / squares[-1]) ** 0.5
         for name, weight in weights.items():
-            noise = torch.randn(weight.shape, generator=draw)
+            noise = torch.randn(weight.shape, generator=draw).to(where)
             weight.data += stride * far[name] * noise / noise.norm()
         recorder(now)
     return recorder.finish({"seed": run.seed})
@@ -151,7 +155,7 @@ sd.show.curves(
 # %% tags=["hide-input"]
 def unit(values):
     """The same picture, from 0 to 1."""
-    array = np.asarray(values, dtype=float)
+    array = torch.as_tensor(values).double().cpu().numpy()
     return (array - array.min()) / (array.max() - array.min())
 
 
@@ -161,8 +165,7 @@ def mosaic(pictures, rows=3):
     return np.concatenate([np.concatenate(list(line), axis=1) for line in lines])
 
 
-cpu = torch.device("cpu")
-data = {name: task.data(seeds[0], cpu) for name, task in tasks.items()}
+data = {name: task.data(seeds[0], where) for name, task in tasks.items()}
 noisy, times, _ = tasks["generation"].batch(data["generation"], 0, seeds[0])
 by_time = times.argsort()[torch.linspace(0, len(times) - 1, 9).long()]
 heard = data["speech"].validation
@@ -221,10 +224,16 @@ pd.DataFrame({name: settings(task) for name, task in tasks.items()})
 # %% [markdown]
 # ## The phenomenon: they learn
 
+
 # %% tags=["hide-input"]
+def whole(recording, metric):
+    """A metric of the whole network; where it has BatchNorm, with statistics estimated again, as for its halves below."""
+    return recording.metrics.get(f"whole_{metric}", recording.metrics[metric])
+
+
 losses = {
-    "training loss": lambda recording: recording.metrics["train_loss"],
-    "validation loss": lambda recording: recording.metrics["validation_loss"],
+    "training loss": lambda recording: whole(recording, "train_loss"),
+    "validation loss": lambda recording: whole(recording, "validation_loss"),
 }
 drop = {"images": tasks["images"].milestones[0]}
 sd.show.curves(
@@ -238,8 +247,8 @@ sd.show.curves(
 )
 
 # %% [markdown]
-# The spikes of the image classifier are no divergence: at a high learning rate the remembered averages of {term}`BatchNorm` lag behind the
-# weights, and losses are measured with those averages. What the numbers mean is best seen in what the networks do. On test data that
+# At a high learning rate the averages that {term}`BatchNorm` remembers lag behind the weights. So wherever this page measures a loss of the image
+# classifier at a snapshot, they are estimated again from training images. What the numbers mean is best seen in what the networks do. On test data that
 # nothing was chosen by:
 
 
@@ -249,7 +258,7 @@ def spread(values, digits=2):
     return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
-models = {name: [run.model() for run in by_task[name]] for name in tasks}
+models = {name: [run.model().to(where) for run in by_task[name]] for name in tasks}
 with torch.no_grad():
     qualities = {name: [task.quality(model, data[name]) for model in models[name]] for name, task in tasks.items()}
 pd.DataFrame(
@@ -267,7 +276,7 @@ generation, first_seed = tasks["generation"], seeds[0]
 with torch.no_grad():
     drawn = {
         "training digits": data["generation"].train[:16],
-        "before training": generation.sample(sd.tasks.build(generation, first_seed).eval(), 16, first_seed),
+        "before training": generation.sample(sd.tasks.build(generation, first_seed).eval().to(where), 16, first_seed),
         **{
             f"seed {seed}": generation.sample(model, 16, seed)
             for seed, model in zip(seeds, models["generation"], strict=True)
@@ -435,7 +444,7 @@ Markdown(
 # %% tags=["hide-input"]
 sd.show.Scrubber(
     recordings["images"][0],
-    {"training error": "train_error", "validation error": "validation_error"},
+    {"training error": "whole_train_error", "validation error": "whole_validation_error"},
     name="scrubber-minimisation",
     caption=f"The image classifier (seed {seeds[0]}), step by step. Use the mouse, or the arrow keys on the slider.",
 )
@@ -456,7 +465,7 @@ halves = pd.DataFrame(
     for name in tasks
     for recording in recordings[name]
     for series, values in {
-        "training loss": recording.metrics["train_loss"],
+        "training loss": whole(recording, "train_loss"),
         "effective rank": recording.effective_rank(),
     }.items()
 )
@@ -480,14 +489,14 @@ at = halves.set_index(["category", "series", "seed"])["value"]
 later = [at[name, "effective rank", seed] > at[name, "training loss", seed] for name, seed in product(tasks, seeds)]
 Markdown(
     f"In {sum(later)} of {len(later)} runs the rank has its middle after the loss: the loss falls at once, and the rank goes on falling while little "
-    "more is gained. In grokking it follows too ({doc}`grokking`). Where it comes first here, in "
+    "more is gained. In grokking it follows too ({doc}`grokking`). Where it does not, in "
     + (
         ", ".join(
             sorted({name for (name, _), is_later in zip(product(tasks, seeds), later, strict=True) if not is_later})
         )
         or "no task"
     )
-    + ", look at the losses above: those of the image classifier come down for good only when the learning rate does."
+    + ", look at the figure: how far are the two apart?"
 )
 
 # %% [markdown]
@@ -500,7 +509,7 @@ Markdown(
 # That the larger half should do was not certain: all matrices are cut at once, and what is cut away in one the next might need.
 
 # %% tags=["hide-input"]
-parts = {"whole network": "", "top half": "top_", "bottom half": "bottom_"}
+parts = {"top half": "top_", "bottom half": "bottom_"}
 embedded = {"top half, embedding spared": "top_but_embedding_"}
 
 
@@ -509,7 +518,8 @@ def truncated(loss):
 
     def of(recording):
         found = {series: f"{prefix}{loss}" for series, prefix in (parts | embedded).items()}
-        return {series: recording.metrics[name] for series, name in found.items() if name in recording.metrics}
+        halves = {series: recording.metrics[name] for series, name in found.items() if name in recording.metrics}
+        return {"whole network": whole(recording, loss), **halves}
 
     return of
 
@@ -530,12 +540,12 @@ sd.show.curves(
 
 # %% tags=["hide-input"]
 def late(recording, metric):
-    """The median of a metric over the last quarter of the run."""
-    return float(np.median(recording.metrics[metric][recording.steps >= 0.75 * recording.steps[-1]]))
+    """The median of a metric over the second half of the run."""
+    return float(np.median(whole(recording, metric)[recording.steps >= recording.steps[-1] / 2]))
 
 
 def share_lost(recording, kind=""):
-    """What the top half adds to a loss in the last quarter of training, in shares of what the bottom half adds: the larger of two losses."""
+    """What the top half adds to a loss in the second half of training, in shares of what the bottom half adds: the larger of two losses."""
     return max(
         (late(recording, f"top_{kind}{loss}") - late(recording, loss))
         / (late(recording, f"bottom_{kind}{loss}") - late(recording, loss))
@@ -550,7 +560,7 @@ kept_apart["language, embedding spared"] = [
 
 # %% tags=["remove-input"]
 Markdown(
-    "How close is close? In the last quarter of training, what the top half adds to the loss, as a share of what the bottom half adds: "
+    "How close is close? In the second half of training, what the top half adds to the loss, as a share of what the bottom half adds: "
     + "; ".join(f"**{spread(values)}** ({name})" for name, values in kept_apart.items())
     + ". So it is the larger half that carries the function, everywhere. That it *suffices* is another matter, and depends on how many "
     "components there are: half of an embedding of few rows merges characters, and a first convolution that sees one grey value "
@@ -579,7 +589,7 @@ data_of = {task.name: data[name] for name, task in tasks.items()}
 with torch.no_grad():
     cuts = {
         name: {
-            "whole network": [recording.metrics["validation_loss"][-1] for recording in recordings[name]],
+            "whole network": [whole(recording, "validation_loss")[-1] for recording in recordings[name]],
             **{
                 way: [task.metrics(cut(task, model, *how), data[name])["validation_loss"] for model in models[name]]
                 for way, how in ways.items()
@@ -734,7 +744,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 at_the_drop = {
-    "training loss": lambda recording: recording.metrics["train_loss"],
+    "training loss": losses["training loss"],
     "effective rank": lambda recording: recording.effective_rank(),
     "agreement with the end": lambda recording: np.mean(list(agreement(recording).values()), axis=0),
 }
@@ -787,7 +797,7 @@ slowed = [slows_to(recording) for recording in recordings["images"]]
 
 # %% tags=["remove-input"]
 Markdown(
-    "The loss falls at once, and the rank does not: it stands still. After the drop it changes at "
+    "At the drop the loss begins to fall faster, and the rank stops falling. After the drop it changes at "
     f"**{spread(slowed)}** times the speed it had before, and so do the singular vectors. The agreement with the end does rise steeply around the drop. "
     "But agreement looks back from the end, and where nothing moves any more, the end begins. The change at the drop is that the weights "
     "stop, and what a large learning rate had kept swinging comes to rest: enough for the loss, next to nothing for the spectrum."
@@ -820,7 +830,7 @@ def low_rank_start(task, seed, share=0.25):
 
 
 low = {seed: low_rank_start(tasks["images"], seed) for seed in seeds}
-low_runs = sd.sweep(tasks["images"], start={"low rank": low}, seed=seeds, device=device)
+low_runs = sd.sweep(tasks["images"], start={"low rank": low}, seed=seeds, probe=Truncation(), device=device)
 low_recordings = [run.recording for run in low_runs]
 
 # %% tags=["hide-input"]
@@ -828,8 +838,8 @@ sd.show.curves(
     sd.show.over_steps(
         {"as always": recordings["images"], "from a quarter of the rank": low_recordings},
         {
-            "training error": lambda recording: recording.metrics["train_error"],
-            "validation error": lambda recording: recording.metrics["validation_error"],
+            "training error": lambda recording: whole(recording, "train_error"),
+            "validation error": lambda recording: whole(recording, "validation_error"),
             "effective rank": lambda recording: recording.effective_rank(),
         },
     ),
@@ -844,8 +854,8 @@ Markdown(
     f"From {spread([r.effective_rank()[0] for r in low_recordings])} the mean effective rank **rises to "
     f"{spread([r.effective_rank()[-1] for r in low_recordings])}**, while the networks begun as always come down to "
     f"{spread([r.effective_rank()[-1] for r in recordings['images']])}. The validation error ends at "
-    f"{spread([r.metrics['validation_error'][-1] for r in low_recordings])} (as always: "
-    f"{spread([r.metrics['validation_error'][-1] for r in recordings['images']])}). So at this weight decay training does not push the rank down from "
+    f"{spread([whole(r, 'validation_error')[-1] for r in low_recordings])} (as always: "
+    f"{spread([whole(r, 'validation_error')[-1] for r in recordings['images']])}). So at this weight decay training does not push the rank down from "
     "wherever it is. It makes some directions large, and noise fills in the others. An initial matrix uses nearly all its directions; from there "
     "the way leads down."
 )
@@ -994,7 +1004,7 @@ for name in tasks:
 def lag(recording, late="validation_loss", early="train_loss"):
     """How much later the validation loss has lost half of what it loses than the training loss, in shares of the run."""
     return (
-        half_fall(recording.steps, recording.metrics[late], 0) - half_fall(recording.steps, recording.metrics[early], 0)
+        half_fall(recording.steps, whole(recording, late), 0) - half_fall(recording.steps, whole(recording, early), 0)
     ) / recording.steps[-1]
 
 
@@ -1032,7 +1042,7 @@ for name, shares in kept_apart.items():
     display(
         sd.claim(
             "C4.1",
-            f"In {name}, the top half does nearly as well as the whole network: in the last quarter of training it adds to both losses at most a tenth of what the "
+            f"In {name}, the top half does nearly as well as the whole network: in the second half of training it adds to both losses at most a tenth of what the "
             "bottom half adds.",
             holds=[share <= 0.1 for share in shares],
             tier=tier,
@@ -1047,7 +1057,7 @@ def forgotten(recording, kind=""):
     """The share of what training has taken off a loss that is lost with the top half: the smaller of two losses."""
     return min(
         (late(recording, f"bottom_{kind}{loss}") - late(recording, loss))
-        / (recording.metrics[loss][0] - late(recording, loss))
+        / (whole(recording, loss)[0] - late(recording, loss))
         for loss in ("train_loss", "validation_loss")
     )
 
@@ -1060,7 +1070,7 @@ for name, shares in forgot.items():
     display(
         sd.claim(
             "C4.2",
-            f"In {name}, the bottom half does far worse: in the last quarter of training it loses at least half of what training has taken off the losses.",
+            f"In {name}, the bottom half does far worse: in the second half of training it loses at least half of what training has taken off the losses.",
             holds=[share >= 0.5 for share in shares],
             tier=tier,
             task=name,
@@ -1266,8 +1276,8 @@ sd.claim(
     measured={
         "mean effective rank, start": [r.effective_rank()[0] for r in low_recordings],
         "mean effective rank, end": [r.effective_rank()[-1] for r in low_recordings],
-        "validation error": [r.metrics["validation_error"][-1] for r in low_recordings],
-        "validation error, begun as always": [r.metrics["validation_error"][-1] for r in recordings["images"]],
+        "validation error": [whole(r, "validation_error")[-1] for r in low_recordings],
+        "validation error, begun as always": [whole(r, "validation_error")[-1] for r in recordings["images"]],
     },
 )
 
@@ -1289,8 +1299,7 @@ Markdown(
   {", ".join(f"{np.mean(textures(name, lambda rank: rank[-1] - rank[0])[0]):.0%} ({name})" for name in tasks)}.
 - **C3.5** compares with one recorded run of the paper's own grokking setting: there the validation error follows after {grokked_lag:.0%} of
   the run, and {grokked_fall:.0%} of the rank is lost.
-- **C4.1** is judged on the last quarter of training: before, the classifier's own loss suffers from averages that lag behind, while its halves count
-  theirs again. The claim depends on size: it is strict where matrices have tens of components. What half of a matrix is worth is asked again in the next chapter,
+- **C4.1** depends on size: it is strict where matrices have tens of components. What half of a matrix is worth is asked again in the next chapter,
   where weight decay makes it worth more.
 - **C5.2** is what the paper calls weak, and the figure says how weak. Whether it becomes more diffuse later is not the same everywhere: the mean at
   the end is {", ".join(f"{np.mean(np.divide(ends[name], tops[name])):.2f} ({name})" for name in tasks)} of its highest.
