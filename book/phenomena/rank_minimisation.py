@@ -218,8 +218,8 @@ def settings(task):
 pd.DataFrame({name: settings(task) for name, task in tasks.items()})
 
 # %% [markdown]
-# Weight decay is what the paper takes as its base: a little for three of them, none for generation. What stronger decay does is asked in the
-# next chapter. Each task is one readable file of `lib/specdyn/tasks`; three seeds change the initial weights and the order of the data.
+# The weight decay is each task's base value: a little for three of them, none for generation, as in the paper. What stronger decay does is asked in
+# the next chapter. Each task is one readable file of `lib/specdyn/tasks`; three seeds change the initial weights and the order of the data.
 
 # %% [markdown]
 # ## The phenomenon: they learn
@@ -307,7 +307,7 @@ pd.DataFrame(
 )
 
 # %% tags=["remove-input"]
-prompt = text.vocabulary.decode(text.validation_sample[1].tolist()).rpartition(" ")[0]
+prompt = text.vocabulary.decode(text.validation_sample[0].tolist()).rpartition(" ")[0]
 Markdown(
     "\n".join(
         f"> **seed {seed}**: *{prompt}*{tasks['language'].continue_text(model, prompt, 100, seed)}\n>"
@@ -627,8 +627,8 @@ def mean_excess(recording):
 sd.show.fingerprint(
     named(sd.show.over_steps(recordings, excess)),
     name="fig-minimisation-alignment",
-    caption="Alignment above its chance level for every pair of matrices of which one feeds the other and which have eight directions or more (~: queries and keys, which meet in a "
-    "product), over training, the mean over seeds.",
+    caption="Alignment above its chance level over training, the mean over seeds, for every pair of matrices with eight directions or more "
+    "of which one feeds the other (~: queries and keys, which meet in a product).",
     quantity="alignment above chance",
     signed=True,
     columns=1,
@@ -902,8 +902,8 @@ for name in tasks:
     display(
         sd.claim(
             "C3.1",
-            f"In {name}, large singular values grow disproportionately: in at least nine of ten large matrices the largest grows by a larger factor than the "
-            "median.",
+            f"In {name}, large singular values grow disproportionately: in at least nine of ten large matrices the "
+            "largest grows by a larger factor than the median.",
             holds=[share >= 0.9 for share in shares],
             tier=tier,
             task=name,
@@ -939,8 +939,8 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C3.3",
-    "Effective rank changes suddenly at the drop of the learning rate: after the first quarter of the run its mean absolute change a step is largest "
-    "in one of the two intervals between snapshots that touch the drop.",
+    "Effective rank changes suddenly at the drop of the learning rate: after the first quarter of the run its mean "
+    "absolute change a step is largest in one of the two intervals between snapshots that touch the drop.",
     holds=[fastest_at_the_drop(rank_speed(recording)) for recording in recordings["images"]],
     tier=tier,
     task="images",
@@ -983,8 +983,9 @@ for name in tasks:
     display(
         sd.claim(
             "C3.4",
-            f"In {name}, the fingerprint has a texture: at the end, {'widths' if name == 'images' else 'types of layers'} explain more of the variance of "
-            "effective rank than shuffled ones (p < 0.05).",
+            f"In {name}, the fingerprint has a texture: at the end, "
+            f"{'widths' if name == 'images' else 'types of layers'} explain more of the variance of effective rank than "
+            "shuffled ones (p < 0.05).",
             holds=[value < 0.05 for value in p],
             tier=tier,
             task=name,
@@ -1022,9 +1023,9 @@ for name in tasks:
     display(
         sd.claim(
             "C3.5",
-            f"In {name}, there is no sharp transition from memorising to generalising, and the fall of rank is less than in grokking: half of the validation "
-            "loss is gone within 2 % of the run after half of the training loss, and a smaller share of the rank is lost than in the recorded "
-            "grokking run.",
+            f"In {name}, there is no sharp transition from memorising to generalising, and the fall of rank is less "
+            "than in grokking: half of the validation loss is gone within 2 % of the run after half of the training "
+            "loss, and a smaller share of the rank is lost than in the recorded grokking run.",
             holds=[a <= 0.02 and b < grokked_fall for a, b in zip(lags, falls, strict=True)],
             tier=tier,
             task=name,
@@ -1042,8 +1043,8 @@ for name, shares in kept_apart.items():
     display(
         sd.claim(
             "C4.1",
-            f"In {name}, the top half does nearly as well as the whole network: in the second half of training it adds to both losses at most a tenth of what the "
-            "bottom half adds.",
+            f"In {name}, the top half does nearly as well as the whole network: in the second half of training it adds "
+            "to both losses at most a tenth of what the bottom half adds.",
             holds=[share <= 0.1 for share in shares],
             tier=tier,
             task=name,
@@ -1070,7 +1071,8 @@ for name, shares in forgot.items():
     display(
         sd.claim(
             "C4.2",
-            f"In {name}, the bottom half does far worse: in the second half of training it loses at least half of what training has taken off the losses.",
+            f"In {name}, the bottom half does far worse: in the second half of training it loses at least half of what "
+            "training has taken off the losses.",
             holds=[share >= 0.5 for share in shares],
             tier=tier,
             task=name,
@@ -1103,7 +1105,8 @@ for name in tasks:
     display(
         sd.claim(
             "C5.1",
-            f"In {name}, layers are not aligned at the start: alignment, in units of its chance level and averaged over pairs, is within a quarter of 1.",
+            f"In {name}, layers are not aligned at the start: alignment, in units of its chance level and averaged over "
+            "pairs, is within a quarter of 1.",
             holds=[abs(start - 1) <= 0.25 for start in starts[name]],
             tier=tier,
             task=name,
@@ -1117,8 +1120,8 @@ for name in tasks:
     display(
         sd.claim(
             "C5.2",
-            f"In {name}, a weak alignment appears early: within a quarter of the run the mean over pairs passes the most that the random walk has at any "
-            "time, and it never reaches one half.",
+            f"In {name}, a weak alignment appears early: within a quarter of the run the mean over pairs passes the "
+            "most that the random walk has at any time, and it never reaches one half.",
             holds=[weak_but_early(*pair) for pair in zip(recordings[name], walks[name], strict=True)],
             tier=tier,
             task=name,
@@ -1140,8 +1143,8 @@ trends = {name: [trend(r) for r in recordings[name]] for name in tasks}
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C5.3",
-    "Queries and keys align more than other pairs: their mean excess at the end is above that of the others, after each pair's own chance level has "
-    "been taken off.",
+    "Queries and keys align more than other pairs: their mean excess at the end is above that of the others, after "
+    "each pair's own chance level has been taken off.",
     holds=[matched > others for matched, others in attention],
     tier=tier,
     task="language",
@@ -1155,7 +1158,8 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C5.3",
-    "There is no trend that all four share: after the first quarter of training the mean excess rises in some tasks and falls in others.",
+    "There is no trend that all four share: after the first quarter of training the mean excess rises in some tasks "
+    "and falls in others.",
     holds=per_seed(lambda i: len({trends[name][i] > 0 for name in tasks}) == 2),
     tier=tier,
     task="all four",
@@ -1168,8 +1172,8 @@ for name in tasks:
     display(
         sd.claim(
             "C5.4",
-            f"In {name}, rank falls without strong alignment: in at least nine of ten matrices it ends clearly (0.005) below that of the random walk, while the mean "
-            "alignment of the pairs stays below one half.",
+            f"In {name}, rank falls without strong alignment: in at least nine of ten matrices it ends clearly (0.005) "
+            "below that of the random walk, while the mean alignment of the pairs stays below one half.",
             holds=per_seed(
                 lambda i, name=name: (
                     beyond[name][i] >= 0.9
@@ -1188,8 +1192,8 @@ for name in tasks:
     display(
         sd.claim(
             "C9.1",
-            f"In {name}, top directions settle before lower ones: over the first ten components of the large matrices, place and agreement with the end, averaged "
-            "over the first 60 % of training, are negatively correlated.",
+            f"In {name}, top directions settle before lower ones: over the first ten components of the large matrices, "
+            "place and agreement with the end, averaged over the first 60 % of training, are negatively correlated.",
             holds=[rho < 0 for rho in orders["trained"][name]],
             tier=tier,
             task=name,
@@ -1204,8 +1208,8 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C9.2",
-    "Agreement with the end jumps at the drop of the learning rate: after the first quarter of the run its change a step is largest in one of the two "
-    "intervals between snapshots that touch the drop.",
+    "Agreement with the end jumps at the drop of the learning rate: after the first quarter of the run its change a "
+    "step is largest in one of the two intervals between snapshots that touch the drop.",
     holds=[fastest_at_the_drop(agreement_speed(recording)) for recording in recordings["images"]],
     tier=tier,
     task="images",
@@ -1226,8 +1230,8 @@ for name in tasks:
     display(
         sd.claim(
             "R1",
-            f"In {name}, the first directions settle earlier than in a random walk: their agreement with the end, averaged over the first 60 % of training and over "
-            "the large matrices, is higher.",
+            f"In {name}, the first directions settle earlier than in a random walk: their agreement with the end, "
+            "averaged over the first 60 % of training and over the large matrices, is higher.",
             holds=(np.array(firsts["trained"][name]) > np.array(firsts["random walk"][name])).tolist(),
             tier=tier,
             task=name,
@@ -1244,7 +1248,8 @@ for name in tasks:
     display(
         sd.claim(
             "R2",
-            f"In {name}, the loss comes first: half of the fall of the mean effective rank comes after half of the fall of the training loss.",
+            f"In {name}, the loss comes first: half of the fall of the mean effective rank comes after half of the fall "
+            "of the training loss.",
             holds=[at[name, "effective rank", seed] > at[name, "training loss", seed] for seed in seeds],
             tier=tier,
             task=name,
@@ -1258,7 +1263,8 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "R3",
-    "At the drop of the learning rate the rank stands still: its mean absolute change a step is less than half of what it was before.",
+    "At the drop of the learning rate the rank stands still: its mean absolute change a step is less than half of what "
+    "it was before.",
     holds=[value < 0.5 for value in slowed],
     tier=tier,
     task="images",
@@ -1268,8 +1274,8 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "R4",
-    "Low rank is not where training leads from everywhere: begun with a quarter of the components of every matrix, at the same norms, effective rank "
-    "rises in every matrix.",
+    "Low rank is not where training leads from everywhere: begun with a quarter of the components of every matrix, at "
+    "the same norms, effective rank rises in every matrix.",
     holds=[all(value > 0 for value in change(recording).values()) for recording in low_recordings],
     tier=tier,
     task="images",
@@ -1325,7 +1331,7 @@ pd.DataFrame(
 # %% [markdown]
 # - **What the laptop tier changes**: the data (made from scikit-learn's digits, from a telephone standard, and from Python's own help pages, so that
 #   nothing has to be downloaded), the sizes of the networks, learning rates and numbers of updates. The kinds of layers, losses, optimizers and
-#   schedules are the paper's. The image classifier's weight decay is ten times the paper's, for a run that is a hundred times shorter.
+#   schedules are the paper's. The image classifier's weight decay is stronger than the paper's, in a run that is far shorter.
 # - **Effective rank** is $\exp(H)/R$, as in the paper's code; its Equation 1 is the entropy itself.
 # - **Truncation** spares the last matrix and cuts the embedding, as in the paper; sparing the embedding as well is ours.
 # - **Learning rates**: where the paper's text and code disagree (the second drop for VGG-16, the length of the Transformer's cosine), each task's
