@@ -268,8 +268,9 @@ pd.DataFrame(
 ).set_index(["task", "on the test set"])
 
 # %% [markdown]
-# *cer* and *wer* are the shares of characters and of words that would have to be edited; perplexity is the exponential of the loss, and
-# compares only between equal tokens. The UNet, asked to take noise away step by step, until a picture is left:
+# *cer* and *wer* are the shares of characters and of words that would have to be edited; {term}`perplexity` is the exponential of the loss, and
+# compares only between equal tokens. *Sample distance* says how near drawn images come to the nearest training image: 1 where they are as far
+# as unseen ones, 0 for copies, and large for noise. The UNet, asked to take noise away step by step, until a picture is left:
 
 # %% tags=["hide-input"]
 generation, first_seed = tasks["generation"], seeds[0]
@@ -436,8 +437,9 @@ Markdown(
 
 # %% [markdown]
 # So two things are general, the spreading of the singular values and the fall of the rank, and two are not: how much, and where. The
-# picture also has bands: layers of one type have one colour. But they are there in the first column too, before anything is learned. Matrices of
-# different shape differ in effective rank when their entries are random, and layers of one type have one shape (C3.4 below).
+# pictures of the UNet and the Transformer also have bands: layers of one type have one colour. But there are bands in the first column too, before
+# anything is learned. Matrices of different shape differ in effective rank when their entries are random, and layers of one type have one shape
+# (C3.4 below).
 #
 # Move the slider to see the spectra themselves change. Which matrix of the classifier moves most?
 
@@ -504,7 +506,7 @@ Markdown(
 #
 # A spectrum tells which directions are large, not which are needed. So cut. At every snapshot, and without any retraining, each matrix but
 # the last keeps only its larger half of components, or only its smaller half; {term}`BatchNorm` counts again. The halves hold equally many
-# directions.
+# directions; where their number is odd the larger half has one more.
 #
 # That the larger half should do was not certain: all matrices are cut at once, and what is cut away in one the next might need.
 
@@ -603,7 +605,7 @@ pd.DataFrame({name: {way: spread(values) for way, values in rows.items()} for na
 # %% [markdown]
 # ## Do layers align?
 #
-# In deep linear networks the rank falls *because* neighbouring layers align: what one writes in its first direction the next reads in its
+# In theory, in deep linear networks, the rank falls *because* neighbouring layers align: what one writes in its first direction the next reads in its
 # own, and the product grows {cite}`arora2018optimization,arora2019implicit`. Does that happen here? {term}`Alignment <alignment>` is the mean
 # over the ten largest directions. Random matrices have some as well, the more the fewer dimensions they share; what is shown is the excess over that
 # {term}`chance level`. Purple is more than chance, orange less.
@@ -1299,16 +1301,21 @@ Markdown(
   falls, by a hair, in a share of {spread([share_that_fell(r) for name in tasks for r in walks[name]])} of its matrices. C5.4 asks for a clear one.
 - **C3.3 and C9.2** ask for the moment of the fastest change. That of the loss is at the drop of the learning rate. Rank changes fastest long before, and
   stands still afterwards (R3). Agreement does rise fastest around the drop, because it is measured against an end that begins there.
-- **C3.4** holds before training as well: there types of layers explain
-  {", ".join(f"{np.mean(textures(name, lambda rank: rank[0])[0]):.0%} ({name})" for name in tasks)} of the variance of effective rank, because types
-  differ in shape, and a random matrix has the rank of its shape. Of the *changes*, they explain
+- **C3.4** has to be read with what was there before training: then types of layers, or widths, explained
+  {", ".join(f"{np.mean(textures(name, lambda rank: rank[0])[0]):.0%} ({name})" for name in tasks)} of the variance of effective rank
+  already, because they differ in shape. Of the *changes*, they explain
   {", ".join(f"{np.mean(textures(name, lambda rank: rank[-1] - rank[0])[0]):.0%} ({name})" for name in tasks)}.
 - **C3.5** compares with one recorded run of the paper's own grokking setting: there the validation error follows after {grokked_lag:.0%} of
-  the run, and {grokked_fall:.0%} of the rank is lost.
-- **C4.1** depends on size: it is strict where matrices have tens of components. What half of a matrix is worth is asked again in the next chapter,
-  where weight decay makes it worth more.
+  the run, and {grokked_fall:.0%} of the rank is lost. Where it does not hold here, look at the lag beside the verdict: snapshots of the
+  classifier are {np.diff(recordings["images"][0].steps).max() / recordings["images"][0].steps[-1]:.0%} of its run apart.
+- **C4.1** depends on size: it is strict where matrices have tens of components. The next chapter asks again, with
+  more weight decay.
+- **C4.2** asks for much. The bottom half is worse than the top half everywhere, by a factor of
+  {", ".join(f"{spread(1 / np.array(values), 0)} ({name})" for name, values in kept_apart.items())} in what it adds to the loss. What it forgets of all that was
+  learned lies near the bound of one half in several tasks, so a seed decides.
 - **C5.2** is what the paper calls weak, and the figure says how weak. Whether it becomes more diffuse later is not the same everywhere: the mean at
   the end is {", ".join(f"{np.mean(np.divide(ends[name], tops[name])):.2f} ({name})" for name in tasks)} of its highest.
+- **C5.3**, second part: the trend differs between tasks, and in some tasks between seeds as well.
 - **C9.1** is the statement one usually sees, and it holds for noise as well. **R1** is what is left of it. But the walk of this page takes steps
   as long as the learning rate, while an adaptive optimizer's first steps move all weights one way: part of the margin of R1 may be that.
 """
