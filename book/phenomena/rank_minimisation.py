@@ -556,7 +556,7 @@ def share_lost(recording, kind=""):
 
 
 kept_apart = {name: [share_lost(recording) for recording in recordings[name]] for name in tasks}
-kept_apart["language, embedding spared"] = [
+kept_apart["language (embedding spared)"] = [
     share_lost(recording, "but_embedding_") for recording in recordings["language"]
 ]
 
@@ -875,8 +875,18 @@ Markdown(
 
 
 # %% tags=["remove-input"]
-def per_seed(test, name="images"):
-    return [bool(test(i)) for i in range(len(recordings[name]))]
+verdicts = {}
+
+
+def claim(id, statement, *, task, **tested):
+    """A claim, whose verdict is noted for the table at the end."""
+    judged = sd.claim(id, statement, task=task, **tested)
+    verdicts.setdefault(id, {}).setdefault(judged.verdict, []).append(task)
+    return judged
+
+
+def per_seed(test):
+    return [bool(test(i)) for i in range(len(seeds))]
 
 
 def share_that_fell(recording):
@@ -902,7 +912,7 @@ beyond = {
 for name in tasks:
     shares, chance = ([share_of_head_starts(r) for r in found[name]] for found in both.values())
     display(
-        sd.claim(
+        claim(
             "C3.1",
             f"In {name}, large singular values grow disproportionately: in at least nine of ten large matrices the "
             "largest grows by a larger factor than the median.",
@@ -922,7 +932,7 @@ for name in tasks:
 for name in tasks:
     shares, chance = ([share_that_fell(r) for r in found[name]] for found in both.values())
     display(
-        sd.claim(
+        claim(
             "C3.2",
             f"In {name}, effective rank falls from start to end in at least nine of ten matrices.",
             holds=[share >= 0.9 for share in shares],
@@ -939,7 +949,7 @@ for name in tasks:
     )
 
 # %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
+claim(
     "C3.3",
     "Effective rank changes suddenly at the drop of the learning rate: after the first quarter of the run its mean "
     "absolute change a step is largest in one of the two intervals between snapshots that touch the drop.",
@@ -983,7 +993,7 @@ for name in tasks:
     found, by_chance, p = textures(name, lambda rank: rank[-1])
     changed, _, p_changed = textures(name, lambda rank: rank[-1] - rank[0])
     display(
-        sd.claim(
+        claim(
             "C3.4",
             f"In {name}, the fingerprint has a texture: at the end, "
             f"{'widths' if name == 'images' else 'types of layers'} explain more of the variance of effective rank than "
@@ -1023,7 +1033,7 @@ grokked_lag, grokked_fall = lag(grokked, "validation_error", "train_error"), fal
 for name in tasks:
     lags, falls = [lag(r) for r in recordings[name]], [fall(r) for r in recordings[name]]
     display(
-        sd.claim(
+        claim(
             "C3.5",
             f"In {name}, there is no sharp transition from memorising to generalising, and the fall of rank is less "
             "than in grokking: half of the validation loss is gone within 2 % of the run after half of the training "
@@ -1043,7 +1053,7 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 for name, shares in kept_apart.items():
     display(
-        sd.claim(
+        claim(
             "C4.1",
             f"In {name}, the top half does nearly as well as the whole network: in the second half of training it adds "
             "to both losses at most a tenth of what the bottom half adds.",
@@ -1066,12 +1076,12 @@ def forgotten(recording, kind=""):
 
 
 forgot = {name: [forgotten(recording) for recording in recordings[name]] for name in tasks}
-forgot["language, embedding spared"] = [forgotten(recording, "but_embedding_") for recording in recordings["language"]]
+forgot["language (embedding spared)"] = [forgotten(recording, "but_embedding_") for recording in recordings["language"]]
 
 # %% tags=["nbval-check-output", "hide-input"]
 for name, shares in forgot.items():
     display(
-        sd.claim(
+        claim(
             "C4.2",
             f"In {name}, the bottom half does far worse: in the second half of training it loses at least half of what "
             "training has taken off the losses.",
@@ -1105,7 +1115,7 @@ walk_tops = {name: [float(mean_excess(r).max()) for r in walks[name]] for name i
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
+        claim(
             "C5.1",
             f"In {name}, layers are not aligned at the start: alignment, in units of its chance level and averaged over "
             "pairs, is within a quarter of 1.",
@@ -1120,7 +1130,7 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
+        claim(
             "C5.2",
             f"In {name}, a weak alignment appears early: within a quarter of the run the mean over pairs passes the "
             "most that the random walk has at any time, and it never reaches one half.",
@@ -1143,7 +1153,7 @@ def trend(recording):
 trends = {name: [trend(r) for r in recordings[name]] for name in tasks}
 
 # %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
+claim(
     "C5.3",
     "Queries and keys align more than other pairs: their mean excess at the end is above that of the others, after "
     "each pair's own chance level has been taken off.",
@@ -1158,7 +1168,7 @@ sd.claim(
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
+claim(
     "C5.3",
     "There is no trend that all four share: after the first quarter of training the mean excess rises in some tasks "
     "and falls in others.",
@@ -1172,7 +1182,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
+        claim(
             "C5.4",
             f"In {name}, rank falls without strong alignment: in at least nine of ten matrices it ends clearly (0.005) "
             "below that of the random walk, while the mean alignment of the pairs stays below one half.",
@@ -1192,7 +1202,7 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
+        claim(
             "C9.1",
             f"In {name}, top directions settle before lower ones: over the first ten components of the large matrices, "
             "place and agreement with the end, averaged over the first 60 % of training, are negatively correlated.",
@@ -1208,7 +1218,7 @@ for name in tasks:
     )
 
 # %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
+claim(
     "C9.2",
     "Agreement with the end jumps at the drop of the learning rate: after the first quarter of the run its change a "
     "step is largest in one of the two intervals between snapshots that touch the drop.",
@@ -1230,7 +1240,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
+        claim(
             "R1",
             f"In {name}, the first directions settle earlier than in a random walk: their agreement with the end, "
             "averaged over the first 60 % of training and over the large matrices, is higher.",
@@ -1248,7 +1258,7 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
+        claim(
             "R2",
             f"In {name}, the loss comes first: half of the fall of the mean effective rank comes after half of the fall "
             "of the training loss.",
@@ -1263,7 +1273,7 @@ for name in tasks:
     )
 
 # %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
+claim(
     "R3",
     "At the drop of the learning rate the rank stands still: its mean absolute change a step is less than half of what "
     "it was before.",
@@ -1274,7 +1284,7 @@ sd.claim(
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
+claim(
     "R4",
     "Low rank is not where training leads from everywhere: begun with a quarter of the components of every matrix, at "
     "the same norms, effective rank rises in every matrix.",
@@ -1299,7 +1309,7 @@ Markdown(
   {spread([head_start(r)[0] for name in tasks for r in walks[name]])} only, in training by
   {spread([head_start(r)[0] for name in tasks for r in recordings[name]])}. Counting falls of any size is a weak test, though: the rank of a walk
   falls, by a hair, in a share of {spread([share_that_fell(r) for name in tasks for r in walks[name]])} of its matrices. C5.4 asks for a clear one.
-- **C3.3 and C9.2** ask for the moment of the fastest change. That of the loss is at the drop of the learning rate. Rank changes fastest long before, and
+- **C3.3 and C9.2** ask for the moment of the fastest change. At the drop of the learning rate it is the loss that speeds up. Rank changes fastest long before, and
   stands still afterwards (R3). Agreement does rise fastest around the drop, because it is measured against an end that begins there.
 - **C3.4** has to be read with what was there before training: then types of layers, or widths, explained
   {", ".join(f"{np.mean(textures(name, lambda rank: rank[0])[0]):.0%} ({name})" for name in tasks)} of the variance of effective rank
@@ -1333,6 +1343,27 @@ pd.DataFrame(
         for name in tasks
         for column, found in {"the paper": originals, "this page": tasks}.items()
     }
+).T
+
+# %% tags=["remove-input"]
+the_paper = {
+    "C3.1": ("large singular values grow most", "all four"),
+    "C3.2": ("effective rank falls in nearly all matrices", "all four"),
+    "C3.3": ("rank changes suddenly when the learning rate drops", "images"),
+    "C4.1": ("the top half does nearly as well as the whole", "all four"),
+    "C4.2": ("the bottom half does far worse", "all four"),
+    "C5.1": ("no alignment at the start", "all four"),
+    "C5.2": ("a weak alignment early on", "all four"),
+    "C5.3": ("queries and keys align more; no trend that all share", "language; all four"),
+    "C9.1": ("top directions settle first", "all four"),
+    "C9.2": ("agreement jumps when the learning rate drops", "images"),
+}
+Markdown(
+    "| | the paper sees it in | this page |\n|---|---|---|\n"
+    + "\n".join(
+        f"| {id}: {words} | {seen} | {'; '.join(f'{verdict}: ' + ', '.join(found) for verdict, found in verdicts[id].items())} |"
+        for id, (words, seen) in the_paper.items()
+    )
 )
 
 # %% [markdown]
