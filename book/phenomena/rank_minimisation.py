@@ -1343,7 +1343,7 @@ pd.DataFrame(
         for name in tasks
         for column, found in {"the paper": originals, "this page": tasks}.items()
     }
-).T
+).T.drop(columns="network")
 
 # %% tags=["remove-input"]
 the_paper = {
