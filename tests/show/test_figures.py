@@ -170,3 +170,16 @@ def test_dots_and_scatter_draw_every_row_where_it_belongs() -> None:
     points = pd.DataFrame({"series": ["s", "t"], "norm": [1.0, 2.0], "rank": [0.5, 0.2]})
     figure = sd.show.scatter(points, x="norm", y="rank", name="fig-s", caption="c", alt="words")
     assert drawn_points(figure) == {(1.0, 0.5), (2.0, 0.2)}
+
+
+def test_a_logarithmic_scatter_has_plain_numbers_that_do_not_overlap() -> None:
+    points = pd.DataFrame({"series": "s", "norm": [0.2, 7.0], "rank": [0.5, 0.2]})
+    figure = sd.show.scatter(points, x="norm", y="rank", name="fig-s", caption="c", alt="words", xscale="log")
+    (ax,) = figure.draw(sd.show.LIGHT).axes
+    low, high = ax.get_xlim()
+    shown = [float(tick) for tick in ax.get_xticks() if low <= tick <= high]
+    assert shown == [0.2, 0.5, 1.0, 2.0, 5.0]
+    assert [label.get_text() for label in ax.get_xticklabels() if low <= label.get_position()[0] <= high] == [
+        "0.2", "0.5", "1", "2", "5",
+    ]  # fmt: skip
+    assert len(ax.get_xticks(minor=True)) == 0

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from pandas.api.types import is_integer_dtype
 
 from specdyn.show.figure import Figure
@@ -198,6 +198,10 @@ def scatter(
         for (series, part), marker in zip(data.groupby("series", sort=False), itertools.cycle("osD^vPX"), strict=False):
             ax.scatter(part[x], part[y], color=colors[str(series)], label=str(series), s=54, marker=marker, zorder=3)
         ax.set(xlabel=x, ylabel=y, xscale=xscale)
+        if xscale == "log":  # plain numbers, and few of them: a range is often less than a decade
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+            ax.xaxis.set_minor_locator(NullLocator())
         figure.legend(loc="outside upper center", ncols=2)
         return figure
 
