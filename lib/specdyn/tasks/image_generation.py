@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from specdyn.tasks import datasets
 from specdyn.tasks.datasets import LabelledImages
-from specdyn.tasks.task import at_tier, generator, minibatch
+from specdyn.tasks.task import at_least_one, at_tier, generator, in_fifths, minibatch, one_of
 
 _CHUNK = 512  # images that are evaluated at once, so that a whole test set fits beside a network
 _SAMPLES = 100  # images that are drawn to judge a network by
@@ -218,11 +218,8 @@ class ImageGeneration:
 
     def __post_init__(self) -> None:
         """Refuse what no run could be made of."""
-        if self.dataset not in _SOURCES:
-            raise ValueError(f"unknown dataset {self.dataset!r}: choose one of {', '.join(_SOURCES)}")
-        for size in ("validation_size", "evaluated", "noise_steps", "batch_size", "every"):
-            if getattr(self, size) < 1:
-                raise ValueError(f"{size}={getattr(self, size)}: it has to be at least 1")
+        one_of(self, dataset=_SOURCES)
+        at_least_one(self, "validation_size", "evaluated", "noise_steps", "batch_size", "every")
         if not 0 < self.first_noise <= self.last_noise < 1:
             raise ValueError(
                 f"first_noise={self.first_noise} and last_noise={self.last_noise}: "
@@ -232,8 +229,7 @@ class ImageGeneration:
     @property
     def snapshots(self) -> tuple[int, ...]:
         """The paper's: the beginning, four within the first ``every`` steps, and then one every so many steps."""
-        within = range(0, self.every, max(1, self.every // 5))[:5]
-        return tuple(sorted({*within, *range(self.every, self.steps, self.every), self.steps}))
+        return in_fifths(self.every, self.steps)
 
     @property
     def pairs(self) -> Literal["all"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -106,6 +106,44 @@ def minibatch(count: int, size: int, step: int, seed: int, device: torch.device)
 @lru_cache(maxsize=2)  # the epoch that is running; moved to the device once, so that no batch waits for the CPU
 def _order(count: int, epoch: int, seed: int, device: torch.device) -> Tensor:
     return torch.randperm(count, generator=generator(seed, "order", epoch)).to(device)
+
+
+def doubling(every: int, steps: int) -> tuple[int, ...]:
+    """Return steps 0, 1, 2, 4, 8 and so on up to the distance ``every``, which is kept from there to the end.
+
+    >>> doubling(20, 70)
+    (0, 1, 2, 4, 8, 16, 20, 40, 60, 70)
+    """
+    return _snapshots([2**k for k in range((every - 1).bit_length())], every, steps)
+
+
+def in_fifths(every: int, steps: int) -> tuple[int, ...]:
+    """Return the paper's steps: the beginning, four within the first ``every`` updates, and then one every so many.
+
+    Where ``every`` is an epoch that is the checkpoints of the official code, which rounds the fifths down.
+
+    >>> in_fifths(422, 1000)
+    (0, 84, 168, 252, 336, 422, 844, 1000)
+    """
+    return _snapshots(range(0, every, max(1, every // 5))[:5], every, steps)
+
+
+def _snapshots(early: Iterable[int], every: int, steps: int) -> tuple[int, ...]:
+    return tuple(sorted({step for step in (*early, *range(0, steps, every)) if step < steps} | {steps}))
+
+
+def at_least_one(task: object, *names: str) -> None:
+    """Raise ``ValueError``, naming the field and its value, where a field of the task is below 1."""
+    for name in names:
+        if not getattr(task, name) >= 1:
+            raise ValueError(f"{name}={getattr(task, name)}: it has to be at least 1")
+
+
+def one_of(task: object, **choices: Collection[str]) -> None:
+    """Raise ``ValueError``, naming the choices, where a field of the task is none of those that are given for it."""
+    for name, known in choices.items():
+        if getattr(task, name) not in known:
+            raise ValueError(f"unknown {name} {getattr(task, name)!r}: choose one of {', '.join(known)}")
 
 
 def at_tier(settings: Mapping[str, T], tier: str) -> T:
