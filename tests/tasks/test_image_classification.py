@@ -61,7 +61,8 @@ def test_paper_tier_trains_as_the_paper_does() -> None:
     assert isinstance(optimizer, SGD)
     assert (group["lr"], group["momentum"], group["weight_decay"], group["nesterov"]) == (0.1, 0.9, 1e-4, False)
     assert (task.batch_size, task.steps, task.augmentation) == (128, 164 * math.ceil(45_000 / 128), ())
-    assert {step // 352 for step in task.snapshots} == set(range(165))
+    assert {352 * epoch for epoch in range(165)} < set(task.snapshots)
+    assert len(task.snapshots) == 174  # the paper's 169, with nine powers of two in place of four steps
 
 
 @pytest.mark.parametrize(("second", "told_apart"), [(123, 1e-2), (120, 1e-3)])
@@ -71,6 +72,15 @@ def test_learning_rate_drops_where_the_code_has_it_or_where_the_text_has_it(seco
     expected = {81: 0.1, 82: 1e-2, 119: 1e-2, 121: told_apart, 124: 1e-3, 159: 1e-3, 160: 1e-4, 163: 1e-4}
     assert {epoch: 0.1 * factor(352 * epoch) for epoch in expected} == pytest.approx(expected)
     assert 0.1 * factor(352 * 82 - 1) == pytest.approx(0.1)
+
+
+def test_milestones_count_in_whatever_order_they_stand() -> None:
+    factors = []
+    for milestones in ((10, 20, 30), (30, 10, 20)):
+        task = image_classification("laptop", milestones=milestones)
+        factor = task.schedule(task.optimizer(nn.Linear(1, 1))).lr_lambdas[0]
+        factors.append([factor(step) for step in (9, 10, 20, 29, 30)])
+    assert factors[0] == factors[1] == pytest.approx([1, 0.1, 1e-2, 1e-2, 1e-3])
 
 
 def test_the_network_is_one_row_of_pairs() -> None:
@@ -271,11 +281,21 @@ def test_a_label_out_of_range_is_refused_with_the_label(
         ({"batch_size": 0}, "batch_size=0: it has to be at least 1"),
         ({"validation_size": 0}, "validation_size=0"),
         ({"every": 0}, "every=0"),
+        (
+            {"decoupled": True, "weight_decay": -0.1},
+            "decoupled weight_decay=-0.1 at learning_rate=0.1 would let weights",
+        ),
+        ({"decoupled": True, "weight_decay": 11.0}, "weight_decay=11.0 .*: choose one from 0 to 1 / learning_rate"),
     ],
 )
 def test_what_no_run_could_be_made_of_is_refused_at_once(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         image_classification("laptop", **changes)
+
+
+def test_decoupled_decay_may_take_all_there_is_and_coupled_decay_any() -> None:
+    assert image_classification("laptop", decoupled=True, weight_decay=10.0).weight_decay == 10
+    assert image_classification("laptop", weight_decay=1_000.0).weight_decay == 1_000
 
 
 def test_a_place_of_the_plan_that_is_neither_is_refused() -> None:

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from specdyn.tasks import datasets
 from specdyn.tasks.datasets import LabelledImages
 from specdyn.tasks.datasets.cluttered_digits import cluttered_digits
-from specdyn.tasks.task import at_tier, generator, minibatch
+from specdyn.tasks.task import at_least_one, at_tier, doubling, generator, minibatch, one_of
 
 _CHUNK = 128  # images that are evaluated at once: more of them leave a CPU's cache and take twice as long each
 
@@ -157,14 +157,15 @@ class ImageClassification:
 
     ``augmentation``: none as in the paper, whose training set is memorised in the end; ``"crop"`` shifts
     each image by up to an eighth of its side, ``"flip"`` mirrors half of them. ``milestones``: steps after
-    which the learning rate is a tenth of what it was. The official code drops it after epochs 82, 123 and
-    160 and so does the paper tier; the paper says 120 for the second.
+    which the learning rate is a tenth of what it was, in any order. The official code drops it after epochs
+    82, 123 and 160 and so does the paper tier; the paper says 120 for the second.
 
     Weight decay acts on every parameter. Coupled, it is added to the gradient and so enters the momentum;
     ``decoupled``, it shrinks the weights by learning rate times decay apart from it, as AdamW does, and
     has to be ten times as strong for as much of an effect.
 
-    Raises ``ValueError`` for an unknown dataset or augmentation, and sizes below 1.
+    Raises ``ValueError`` for an unknown dataset or augmentation, sizes below 1, and decoupled decay that lets
+    weights grow or takes more of them at a step than there is.
     """
 
     dataset: str
@@ -184,19 +185,24 @@ class ImageClassification:
 
     def __post_init__(self) -> None:
         """Refuse what no run could be made of."""
-        if self.dataset not in _SOURCES:
-            raise ValueError(f"unknown dataset {self.dataset!r}: choose one of {', '.join(_SOURCES)}")
+        one_of(self, dataset=_SOURCES)
         if unknown := [name for name in self.augmentation if name not in AUGMENTATIONS]:
             raise ValueError(f"unknown augmentation {unknown[0]!r}: choose among {', '.join(AUGMENTATIONS)}")
-        for size in ("train_size", "validation_size", "evaluated", "batch_size", "every"):
-            if getattr(self, size) < 1:
-                raise ValueError(f"{size}={getattr(self, size)}: it has to be at least 1")
+        at_least_one(self, "train_size", "validation_size", "evaluated", "batch_size", "every")
+        if self.decoupled and not (self.weight_decay >= 0 and self.learning_rate * self.weight_decay <= 1):
+            raise ValueError(
+                f"decoupled weight_decay={self.weight_decay} at learning_rate={self.learning_rate} would let weights "
+                "grow or change their sign: choose one from 0 to 1 / learning_rate"
+            )
 
     @property
     def snapshots(self) -> tuple[int, ...]:
-        """Steps 0, 1, 2, 4, 8 and so on up to the distance ``every``, which is kept from there to the end."""
-        doubling = (2**k for k in range((self.every - 1).bit_length()))
-        return tuple(sorted({0, *doubling, *range(self.every, self.steps, self.every), self.steps}))
+        """Steps 0, 1, 2, 4, 8 and so on up to the distance ``every``, which is kept from there to the end.
+
+        The paper has four in the first epoch in place of these powers of two, and so 169 in all where the paper
+        tier has 174.
+        """
+        return doubling(self.every, self.steps)
 
     @property
     def pairs(self) -> Literal["direct"]:
@@ -235,7 +241,7 @@ class ImageClassification:
         return padded[each, :, (top + reach)[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
     def inputs(self, data: ImageData) -> Iterator[Tensor]:
-        """The training images that are evaluated, in large batches."""
+        """The training images that are evaluated, 128 at a time."""
         return map(data.prepared, _chunks(data.train[: self.evaluated]))
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
@@ -253,7 +259,8 @@ class ImageClassification:
 
     def schedule(self, optimizer: Optimizer) -> LRScheduler:
         """A tenth after each milestone."""
-        return LambdaLR(optimizer, lambda step: 0.1 ** bisect_right(self.milestones, step))
+        milestones = sorted(self.milestones)
+        return LambdaLR(optimizer, lambda step: 0.1 ** bisect_right(milestones, step))
 
     def metrics(self, model: nn.Module, data: ImageData) -> dict[str, float]:
         """Losses and error rates on the images that are evaluated at a snapshot."""
