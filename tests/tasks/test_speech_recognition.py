@@ -64,6 +64,8 @@ def test_the_paper_tier_has_the_papers_network_and_settings() -> None:
     assert len(group["params"]) == len(list(model.parameters()))
     assert (task.batch_size, task.steps, task.evaluated) == (32, 50 * math.ceil(28_539 / 32), 1_000)
     assert model(torch.zeros(2, 33, 40)).shape == (2, 33, 30)
+    assert {892 * epoch for epoch in range(51)} < set(task.snapshots)
+    assert len(task.snapshots) == 61  # the paper's 55, with ten powers of two in place of four steps
 
 
 def test_the_papers_schedule_moves_once_an_epoch_and_ends_at_zero() -> None:
@@ -170,6 +172,9 @@ def test_error_rates_are_edits_over_the_length_of_all() -> None:
     assert error_rate([text.split() for text in said], [text.split() for text in heard]) == pytest.approx(3 / 3)
     with pytest.raises(ValueError, match="zip"):
         error_rate(["a", "b"], ["a"])
+    for nothing in ([], [""], ["", ""]):
+        with pytest.raises(ValueError, match=f"nothing was said in {len(nothing)} utterances"):
+            error_rate(nothing, ["noise" for _ in nothing])
 
 
 def test_metrics_and_quality_weigh_every_utterance_alike(data: SpeechData) -> None:
@@ -246,6 +251,11 @@ def test_a_short_run_learns_and_records_everything(tmp_path: Path, monkeypatch: 
         ({"dataset": "tones"}, "unknown dataset 'tones': choose one of keypad-tones, spoken-digits, librispeech"),
         ({"batch_size": 0}, "batch_size=0: it has to be at least 1"),
         ({"stair": 0}, "stair=0: it has to be at least 1"),
+        ({"steps": 0}, "steps=0: it has to be at least 1"),
+        ({"layers": 0}, "layers=0: it has to be at least 1"),
+        ({"clip": 0.0}, "clip=0.0 leaves no gradient: choose a norm above 0, or math.inf"),
+        ({"clip": -5.0}, "clip=-5.0 leaves no gradient"),
+        ({"clip": math.nan}, "clip=nan leaves no gradient"),
     ],
 )
 def test_settings_no_run_could_be_made_of_are_refused(change: dict[str, object], words: str) -> None:

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from specdyn.tasks import datasets
 from specdyn.tasks.datasets.keypad_tones import KEYS, keypad_tones
 from specdyn.tasks.features import averaged, log_mel, power_mel, standardised
-from specdyn.tasks.task import at_tier, generator, minibatch
+from specdyn.tasks.task import at_least_one, at_tier, doubling, generator, minibatch, one_of
 
 BLANK, UNKNOWN = 0, 1
 _FIRST = 2  # the id of the first character
@@ -60,7 +60,7 @@ class Alphabet:
 class BidirectionalLSTM(nn.Module):
     """The paper's network: LSTM layers that read features forwards and backwards, and a linear layer.
 
-    LabelledSpeech are padded with zeros to the longest of their batch and read as they are, not packed, as in
+    Utterances are padded with zeros to the longest of their batch and read as they are, not packed, as in
     the official code: the backward direction comes through the padding before it meets the sound.
 
     >>> network = BidirectionalLSTM(40, 16, 2, Alphabet("abc"))
@@ -84,7 +84,7 @@ class BidirectionalLSTM(nn.Module):
 class LabelledSpeech:
     """Features (N, T, bins) and labels (N, S), padded with zeros, on the device; how long each is, on the CPU.
 
-    The lengths stay there because CTC reads them there, and no batch has to wait for the device.
+    The lengths stay there because CTC reads them there, and no batch has to fetch them from the device.
     """
 
     features: Tensor
@@ -118,7 +118,8 @@ class LabelledSpeech:
 
     def take(self, index: Tensor) -> LabelledSpeech:
         """Return the utterances of an index (n,), which is on the CPU, padded to the longest of them."""
-        lengths, label_lengths, there = self.lengths[index], self.label_lengths[index], index.to(self.features.device)
+        lengths, label_lengths = self.lengths[index], self.label_lengths[index]
+        there = index.to(self.features.device, non_blocking=True)
         return LabelledSpeech(
             self.features[:, : int(lengths.max())][there],
             lengths,
@@ -177,13 +178,17 @@ def error_rate(said: Iterable[Sequence[Hashable]], heard: Iterable[Sequence[Hash
     """Return the edits that turn what was heard into what was said, over the length of all that was said.
 
     Strings give the character error rate, lists of words the word error rate; it can exceed 1. Long
-    utterances weigh more than short ones: it is not the mean of each one's rate.
+    utterances weigh more than short ones: it is not the mean of each one's rate. Raises ``ValueError`` where
+    nothing was said.
 
     >>> error_rate(["abcd", "ab"], ["abd", "ba"])
     0.5
     """
     pairs = list(zip(said, heard, strict=True))
-    return sum(Levenshtein.distance(a, b) for a, b in pairs) / sum(len(a) for a, _ in pairs)
+    length = sum(len(a) for a, _ in pairs)
+    if not length:
+        raise ValueError(f"nothing was said in {len(pairs)} utterances, of which no share can be wrong: give some text")
+    return sum(Levenshtein.distance(a, b) for a, b in pairs) / length
 
 
 @dataclass(frozen=True)
@@ -294,10 +299,10 @@ class SpeechRecognition:
     set, in place of one). Losses are measured at a snapshot on ``evaluated`` training utterances drawn once
     and on the whole validation part.
 
-    The learning rate follows a cosine to 0, in stairs of ``stair`` updates: the paper takes one a epoch.
+    The learning rate follows a cosine to 0, in stairs of ``stair`` updates: the paper takes one an epoch.
     ``clip``: the largest norm of a gradient; the paper lets any through.
 
-    Raises ``ValueError`` for an unknown dataset, and sizes below 1.
+    Raises ``ValueError`` for an unknown dataset, sizes below 1, and a ``clip`` that leaves no gradient.
     """
 
     dataset: str
@@ -317,17 +322,21 @@ class SpeechRecognition:
 
     def __post_init__(self) -> None:
         """Refuse what no run could be made of."""
-        if self.dataset not in _SOURCES:
-            raise ValueError(f"unknown dataset {self.dataset!r}: choose one of {', '.join(_SOURCES)}")
-        for size in ("train_size", "validation_size", "evaluated", "batch_size", "stair", "every"):
-            if getattr(self, size) < 1:
-                raise ValueError(f"{size}={getattr(self, size)}: it has to be at least 1")
+        one_of(self, dataset=_SOURCES)
+        at_least_one(
+            self, "train_size", "validation_size", "evaluated", "layers", "batch_size", "stair", "steps", "every"
+        )
+        if not self.clip > 0:
+            raise ValueError(f"clip={self.clip} leaves no gradient: choose a norm above 0, or math.inf to clip nothing")
 
     @property
     def snapshots(self) -> tuple[int, ...]:
-        """Steps 0, 1, 2, 4, 8 and so on up to the distance ``every``, which is kept from there to the end."""
-        doubling = (2**k for k in range((self.every - 1).bit_length()))
-        return tuple(sorted({0, *doubling, *range(self.every, self.steps, self.every), self.steps}))
+        """Steps 0, 1, 2, 4, 8 and so on up to the distance ``every``, which is kept from there to the end.
+
+        The paper has four in the first epoch in place of these powers of two, and so 55 in all where the paper
+        tier has 61.
+        """
+        return doubling(self.every, self.steps)
 
     @property
     def pairs(self) -> Literal["direct"]:
@@ -405,7 +414,7 @@ def _ctc(logits: Tensor, utterances: LabelledSpeech) -> Tensor:
     log_probs = logits.log_softmax(-1).transpose(0, 1)
     lengths = utterances.label_lengths
     losses = F.ctc_loss(log_probs, utterances.labels, utterances.lengths, lengths, BLANK, "none")
-    return losses / lengths.to(losses.device)
+    return losses / lengths.to(losses.device, non_blocking=True)
 
 
 @torch.no_grad()
