@@ -347,6 +347,8 @@ def test_another_pythons_text_is_refused() -> None:
     foreign = replace(small(), text_hash="0123456789ab")  # as a task from another machine has it
     with pytest.raises(ValueError, match=r"the task was made for 0123456789ab: make it with language_modeling\(\)"):
         foreign.data(0, CPU)
+    with pytest.raises(ValueError, match="the task was made for 0123456789ab"):
+        small(text_hash="0123456789ab").data(0, CPU)
     assert small().text_hash == python_text_hash()
     assert language_modeling("paper").text_hash is None
 
@@ -354,14 +356,39 @@ def test_another_pythons_text_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": "wikitext"}, "unknown text 'wikitext': choose one of python, tiny-shakespeare"),
+        ({"dataset": "wikitext"}, "unknown dataset 'wikitext': choose one of python, tiny-shakespeare"),
         ({"tokens": "letters"}, "unknown tokens 'letters': choose one of characters, words, gpt-neox"),
-        ({"context": 1_000_000}, "the training text of python has [0-9]+ tokens, too few for a window of 1000001"),
+        ({"precision": "float16"}, "unknown precision 'float16': choose one of float32, bfloat16"),
+        ({"every": 0}, "every=0: it has to be at least 1"),
+        ({"micro_batch": 0}, "micro_batch=0: it has to be at least 1"),
+        ({"evaluated": 0}, "evaluated=0: it has to be at least 1"),
+        ({"context": 0}, "context=0: it has to be at least 1"),
+        ({"batch_size": -1}, "batch_size=-1: it has to be at least 1"),
     ],
 )
-def test_what_does_not_exist_is_refused_with_the_choices(changes: dict[str, Any], message: str) -> None:
+def test_what_does_not_exist_is_refused_at_once_with_the_choices(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        small(**changes).data(0, CPU)
+        small(**changes)
+
+
+@pytest.mark.parametrize("part", ["training", "validation", "test"])
+def test_a_part_without_a_window_is_refused_by_name(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [SHORT[:30] if name == part else SHORT * 4 for name in ("training", "validation", "test")]
+    monkeypatch.setitem(_DATASETS, "tiny-shakespeare", lambda: Texts(*texts, "made up"))
+    message = (
+        f"the {part} text of tiny-shakespeare has 30 tokens, too few for a window of 31: choose a context below 30"
+    )
+    with pytest.raises(ValueError, match=message):
+        small(dataset="tiny-shakespeare", context=30).data(0, CPU)
+    assert small(dataset="tiny-shakespeare", context=29).data(0, CPU).vocabulary.size == 37
+
+
+def test_windows_longer_than_the_context_are_refused_with_both_numbers() -> None:
+    longer = small(context=20)
+    with pytest.raises(
+        ValueError, match="windows of 20 tokens, but a context of 16: take the data that this task makes"
+    ):
+        small().metrics(build(small(), 0), longer.data(0, CPU))
 
 
 def test_an_unknown_tier_is_refused_with_the_choices() -> None:

@@ -19,7 +19,7 @@ from specdyn.tasks.datasets import Texts, tiny_shakespeare, wikitext2, wikitext1
 from specdyn.tasks.datasets.fetch import reading
 from specdyn.tasks.datasets.python_text import python_text, python_text_hash
 from specdyn.tasks.modular_addition import sinusoidal_positions
-from specdyn.tasks.task import at_tier, generator, minibatch
+from specdyn.tasks.task import at_least_one, at_tier, generator, in_fifths, minibatch, one_of
 from specdyn.tasks.tokens import Characters, Pieces, Vocabulary, Words
 
 _DATASETS: dict[str, Callable[[], Texts]] = {
@@ -109,8 +109,14 @@ class LanguageModeling:
     ``final_lr_share``: the learning rate rises to its peak, then falls along a cosine to that share of it
     within so many updates: those that are left where none are given, as the paper says. The official code's
     6,660 (30 epochs, of which it makes 10) leave it at 0.81 of the peak. ``micro_batch``: windows that are in
-    memory at once. ``precision``: of the products in the network; weights and losses are always float32.
+    memory at once. ``precision``: of the products in the network; weights and losses are always float32. The
+    paper's is float16 with its loss scaled up; ``"bfloat16"`` reaches as far as float32 and needs no scaling.
     ``every``: the end of an epoch, where there are any. ``evaluated``: windows the losses are measured on.
+
+    The paper calls its network one of 160 M parameters. It has 119.8 M, here too: ``hidden`` is the width
+    itself, on purpose, and not four times as much.
+
+    Raises ``ValueError`` for unknown dataset, tokens or precision, and sizes below 1.
     """
 
     dataset: Literal["python", "tiny-shakespeare", "wikitext-2", "wikitext-103"]
@@ -135,11 +141,15 @@ class LanguageModeling:
     text_hash: str | None = None
     name: str = "language-modeling"
 
+    def __post_init__(self) -> None:
+        """Refuse what no run could be made of."""
+        one_of(self, dataset=_DATASETS, tokens=_TOKENS, precision=("float32", "bfloat16"))
+        at_least_one(self, "context", "batch_size", "micro_batch", "every", "evaluated")
+
     @property
     def snapshots(self) -> tuple[int, ...]:
         """Initialisation, four within the first interval, then the end of every interval, as in the paper."""
-        within = (self.every // 5 * k for k in range(5))
-        return tuple(sorted({*within, *range(self.every, self.steps, self.every), self.steps}))
+        return in_fifths(self.every, self.steps)
 
     @property
     def pairs(self) -> Literal["direct"]:
@@ -189,6 +199,11 @@ class LanguageModeling:
 
     def _nats(self, model: nn.Module, windows: Tensor) -> Tensor:
         """Summed cross-entropy of all tokens of the windows but the first."""
+        if windows.shape[1] - 1 > self.context:
+            raise ValueError(
+                f"windows of {windows.shape[1] - 1} tokens, but a context of {self.context}: "
+                "take the data that this task makes"
+            )
         with torch.autocast(windows.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             logits = model(windows[:, :-1]).flatten(0, 1)
         return F.cross_entropy(logits.float(), windows[:, 1:].flatten().long(), reduction="sum")
@@ -283,12 +298,10 @@ def ngram_loss(train: Tensor, test: Tensor, n: int, symbols: int, pseudo_count: 
 
 @lru_cache(maxsize=2)
 def _corpus(dataset: str, tokens: str, context: int, evaluated: int, device: torch.device) -> Corpus:
-    if dataset not in _DATASETS:
-        raise ValueError(f"unknown text {dataset!r}: choose one of {', '.join(_DATASETS)}")
     texts = _DATASETS[dataset]()
-    vocabulary = _vocabulary(tokens, texts.train)
+    vocabulary = _TOKENS[tokens](texts.train)
     train, validation, test = (vocabulary.encode(text) for text in (texts.train, texts.validation, texts.test))
-    for part, numbers in {"training": train, "validation": validation}.items():
+    for part, numbers in {"training": train, "validation": validation, "test": test}.items():
         if len(numbers) <= context:
             raise ValueError(
                 f"the {part} text of {dataset} has {len(numbers)} tokens, too few for a window of {context + 1}: "
@@ -306,16 +319,17 @@ def _corpus(dataset: str, tokens: str, context: int, evaluated: int, device: tor
     )
 
 
-def _vocabulary(tokens: str, text: str) -> Vocabulary:
-    """Return how text is cut into tokens; words are those of the training text."""
-    if tokens == "characters":
-        return Characters()
-    if tokens == "words":
-        return Words.of(text)
-    if tokens == "gpt-neox":
-        with reading("gpt-neox-20b") as files:
-            return Pieces.read(files["tokenizer.json"])
-    raise ValueError(f"unknown tokens {tokens!r}: choose one of characters, words, gpt-neox")
+def _pieces() -> Vocabulary:
+    with reading("gpt-neox-20b") as files:
+        return Pieces.read(files["tokenizer.json"])
+
+
+_TOKENS: dict[str, Callable[[str], Vocabulary]] = {
+    "characters": lambda text: Characters(),
+    "words": Words.of,
+    "gpt-neox": lambda text: _pieces(),
+}
+"""How a text is cut into tokens; words are those of the training text."""
 
 
 def _spread(windows: Tensor, count: int) -> Tensor:
@@ -355,4 +369,5 @@ def language_modeling(tier: str = "laptop", **changes: Any) -> LanguageModeling:
     2220
     """
     task = replace(at_tier(_TIERS, tier), **changes)
-    return replace(task, text_hash=python_text_hash()) if task.dataset == "python" else task
+    unnamed = task.dataset == "python" and task.text_hash is None
+    return replace(task, text_hash=python_text_hash()) if unnamed else task
