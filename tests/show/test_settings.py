@@ -65,6 +65,12 @@ def test_without_zero_the_axis_is_plainly_logarithmic() -> None:
     assert ax.get_xscale() == "log"
 
 
+def test_a_panel_whose_setting_is_zero_throughout_is_refused_by_name() -> None:
+    data = runs(images=[0.9, 0.5, 0.1], speech=[0.8, 0.7, 0.6])
+    with pytest.raises(ValueError, match=r"somewhere more: in panel 'speech' it is 0$"):
+        figure(data[(data["panel"] == "images") | (data["weight decay"] == 0)])
+
+
 @pytest.mark.parametrize("values", [[-1.0, 1.0], [0.0, 0.0]])
 def test_a_setting_that_has_no_place_on_the_axis_is_refused(values: list[float]) -> None:
     data = pd.DataFrame({"panel": "p", "series": "s", "seed": [0, 0], "weight decay": values, "value": 1.0})

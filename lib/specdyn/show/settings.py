@@ -35,11 +35,13 @@ def by_setting(
 
     The setting's axis is logarithmic, with a place for zero at its left end. A value that is missing, as of a
     run that diverged, has no dot. ``level``: horizontal lines by name, such as a chance level. Raises
-    ``ValueError`` where the setting has negative values or is zero throughout.
+    ``ValueError`` where the setting has negative values or is zero throughout a panel.
     """
     levels = dict(level or {})
-    if (data[x] < 0).any() or not (data[x] > 0).any():
-        raise ValueError(f"{x} has to be zero or more, and somewhere more: it is {sorted(data[x].unique())}")
+    for panel, values in data.groupby("panel", sort=False)[x]:
+        if (values < 0).any() or not (values > 0).any():
+            found = ", ".join(f"{value:g}" for value in sorted(values.unique()))
+            raise ValueError(f"{x} has to be zero or more, and somewhere more: in panel {panel!r} it is {found}")
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         figure, axes = panels_of(list(data["panel"].unique()), columns, sharey=sharey)
