@@ -73,6 +73,17 @@ def test_a_missing_value_is_left_out_of_the_mean_and_of_the_colours() -> None:
     assert axes["p"].images[0].get_clim() == pytest.approx((0.3, 0.6))
 
 
+def test_the_words_say_where_a_seed_ends_before_the_others() -> None:
+    nan = float("nan")
+    assert "by row and step, mean over seeds. images" in fingerprint(TWO).alt
+    whole = cells("p", {"a": [0.9, 0.8, 0.5, 0.3], "never": [nan] * 4})
+    cut = cells("p", {"a": [0.7, 0.6, nan, nan], "never": [nan] * 4}, seed=1)
+    for diverged in (cut, cut[cut["step"] < 10]):
+        assert "mean over the seeds that got there. p" in fingerprint(pd.concat([whole, diverged])).alt
+    assert "mean over seeds. p" in fingerprint(whole).alt
+    assert "mean over seeds. images" in fingerprint(pd.concat([TWO, whole.assign(step=2 * whole["step"])])).alt
+
+
 def test_more_is_brighter_and_zero_is_white_where_it_is_signed() -> None:
     _, axes = drawn(TWO, limits=(0, 1))
     image = axes["images"].images[0]

@@ -35,11 +35,11 @@ def fingerprint(
 ) -> Figure:
     """Return heat maps, one a panel: rows in their order from the top, snapshots from left to right.
 
-    ``data`` as `over_steps` makes it: panel, series, seed, step, value; colour is the mean over seeds, and a
-    value that is missing has none. ``row`` names the column that has a row of cells for each of its values.
-    Snapshots are equally wide, whatever the steps between them. ``quantity`` stands beside the colours,
-    which run from dark to bright between ``limits``, by default the extremes; with ``signed`` from orange
-    over white at zero to purple. ``mark``: by panel, a step at which a line is drawn.
+    ``data`` as `over_steps` makes it: panel, series, seed, step, value; colour is the mean over the seeds that
+    have a value there, and where none has, there is none. ``row`` names the column that has a row of cells for
+    each of its values. Snapshots are equally wide, whatever the steps between them. ``quantity`` stands beside
+    the colours, which run from dark to bright between ``limits``, by default the extremes; with ``signed`` from
+    orange over white at zero to purple. ``mark``: by panel, a step at which a line is drawn.
     """
     maps = {str(panel): _mean_over_seeds(part, row) for panel, part in data.groupby("panel", sort=False)}
     marked = {panel: step for panel, step in (mark or {}).items() if panel in maps}
@@ -59,7 +59,14 @@ def fingerprint(
         figure.colorbar(image, ax=axes, location="top", label=quantity, aspect=50, shrink=0.6)
         return figure
 
-    return Figure(draw, name, caption, _in_words(maps, quantity, marked), data)
+    over = "mean over the seeds that got there" if _cut_short(data) else "mean over seeds"
+    return Figure(draw, name, caption, _in_words(maps, quantity, over, marked), data)
+
+
+def _cut_short(data: pd.DataFrame) -> bool:
+    """Whether a seed ends before the others of its panel, as a run that diverged does."""
+    last = data.dropna(subset="value").groupby(["panel", "seed"])["step"].max()
+    return bool((last.groupby("panel").nunique() > 1).any())
 
 
 def _mean_over_seeds(part: pd.DataFrame, row: str) -> pd.DataFrame:
@@ -101,10 +108,10 @@ def _place(table: pd.DataFrame, step: float) -> float:
     return float(np.interp(step, table.columns, np.arange(table.shape[1])))
 
 
-def _in_words(maps: Mapping[str, pd.DataFrame], quantity: str, marked: Mapping[str, float]) -> str:
+def _in_words(maps: Mapping[str, pd.DataFrame], quantity: str, over: str, marked: Mapping[str, float]) -> str:
     lines = {panel: f" (a line marks step {step:g})" for panel, step in marked.items()}
     said = [f"{panel}{lines.get(panel, '')}: {_said(table)}" for panel, table in maps.items()]
-    return f"{quantity[0].upper()}{quantity[1:]} by row and step, mean over seeds. {'; '.join(said)}."
+    return f"{quantity[0].upper()}{quantity[1:]} by row and step, {over}. {'; '.join(said)}."
 
 
 def _said(table: pd.DataFrame) -> str:
