@@ -41,6 +41,7 @@ class Constraint(Protocol):
     def bind(self, model: nn.Module) -> Callable[[int, float], None]:
         """Look at the network as the run starts and return what is called with each update's number and learning rate.
 
+        The learning rate is that of the optimizer's first group of parameters, the only one in most tasks.
         What it does depends on these and the weights alone, so that a run can be resumed.
         """
 
