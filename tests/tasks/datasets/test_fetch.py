@@ -116,6 +116,48 @@ def test_a_wrong_file_in_a_local_mirror_is_refused_and_not_touched(server, regis
     assert path.read_bytes() == wrong
 
 
+@pytest.mark.parametrize("place", ["cache/../mine", "cache/mine", "cache", ".", "link"])
+def test_a_users_own_file_stays_wherever_the_folder_lies(
+    server, registered, cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    cache.mkdir()
+    (cache / "mine").mkdir()
+    (tmp_path / "link").symlink_to(cache / "mine")
+    path = tmp_path / place / "small" / "data.bin"
+    path.resolve().parent.mkdir(parents=True)
+    path.write_bytes(CONTENT[::-1])
+    monkeypatch.setenv("SPECDYN_DATA", str(tmp_path / place))
+    registered(row(server.add("/good", CONTENT)))
+    with pytest.raises(WrongFile, match="Put the publisher's there"):
+        content()
+    assert path.read_bytes() == CONTENT[::-1]
+
+
+def test_a_cache_reached_by_a_link_is_still_the_cache(
+    server, registered, cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "small").mkdir(parents=True)
+    cache.symlink_to(tmp_path / "elsewhere")
+    (cache / "small" / "data.bin").write_bytes(CONTENT[::-1])
+    registered(row(server.add("/good", CONTENT)))
+    with pytest.raises(WrongFile, match="was removed from the cache"):
+        content()
+    assert content() == CONTENT
+
+
+def test_what_was_placed_by_hand_in_the_cache_stays_when_refused(registered, cache) -> None:
+    registered(row(hashed=False))
+    path = cache / "small" / "data.bin"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"junk")
+    with (
+        pytest.raises(WrongFile, match=r"no such thing\. Put that of https://example.org/small there"),
+        reading("small"),
+    ):
+        raise WrongFile("no such thing")
+    assert path.read_bytes() == b"junk"
+
+
 def test_what_a_local_mirror_lacks_is_downloaded_to_the_cache(server, registered, mirror, cache) -> None:
     registered(row(server.add("/good", CONTENT)))
     assert content() == CONTENT
@@ -147,7 +189,7 @@ def test_what_a_reader_refuses_in_a_local_mirror_stays(registered, mirror) -> No
     path = mirror / "small" / "data.bin"
     path.parent.mkdir()
     path.write_bytes(b"junk")
-    with pytest.raises(WrongFile, match=r"no such thing\. Put the publisher's there"), reading("small"):
+    with pytest.raises(WrongFile, match=r"no such thing\. Put that of https://example.org/small"), reading("small"):
         raise WrongFile("no such thing")
     assert path.read_bytes() == b"junk"
 
@@ -164,10 +206,23 @@ def test_any_form_will_do_and_the_one_with_addresses_is_fetched(server, register
 
 def test_a_cache_that_cannot_be_written_says_the_cure(server, registered, cache) -> None:
     cache.write_text("a file where the folder should be")
-    registered(row(server.add("/good", CONTENT)))
-    with pytest.raises(PermissionError, match=f"cannot write data to {cache} .*SPECDYN_DATA"):
+    urls = [server.add("/good", CONTENT), server.add("/also", CONTENT)]
+    registered(row(*urls))
+    with pytest.raises(PermissionError, match=f"cannot write data to {cache} .*SPECDYN_DATA") as caught:
         content()
+    assert str(caught.value).splitlines()[:2] == [
+        "Small is not on this machine and has to be downloaded:",
+        f"  small/data.bin (0.01 MB) from {urls[0]} or {urls[1]}",
+    ]
     assert server.asked == []
+
+
+def test_a_folder_of_the_cache_that_cannot_be_written_says_what_was_to_come_there(server, registered, cache) -> None:
+    cache.mkdir()
+    (cache / "small").write_text("a file where the folder should be")
+    registered(row(server.add("/good", CONTENT)))
+    with pytest.raises(PermissionError, match=r"^Small is not on this machine(.|\n)*cannot write data to .*/small "):
+        content()
 
 
 def test_a_folder_without_write_permission_says_the_cure(server, registered, cache) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ def reading(name: str) -> Iterator[dict[str, Path]]:
     """Yield the checked files of a dataset, by the last part of their names, to a reader.
 
     They are looked for in ``$SPECDYN_DATA``, a folder laid out like the registry, which is only read; then in the
-    user's cache; what is in neither is downloaded to the cache. `WrongFile` raised inside removes a file from
-    the cache, so that a bad one is never met again, and names it. Raises ``FileNotFoundError`` where a file is
+    user's cache; what is in neither is downloaded to the cache. `WrongFile` raised inside removes what was downloaded
+    from the cache, so that a bad file is never met again, and names it. Raises ``FileNotFoundError`` where a file is
     nowhere to be had and ``PermissionError`` where the cache cannot be written, both with the cure.
     """
     entry = describe(name)
@@ -40,11 +40,8 @@ def reading(name: str) -> Iterator[dict[str, Path]]:
     try:
         yield {path.name: path for path in paths.values()}
     except WrongFile as error:
-        for path in paths.values():
-            _discard(path)
-        raise WrongFile(
-            f"{name}, from {', '.join(map(str, paths.values()))}: {error}. {_cure(paths.values())}"
-        ) from error
+        cure = _refuse(entry, paths)
+        raise WrongFile(f"{name}, from {', '.join(map(str, paths.values()))}: {error}. {cure}") from error
 
 
 def cache_folder() -> Path:
@@ -60,6 +57,11 @@ def mirror() -> Path | None:
     if not Path(chosen).is_dir():
         raise NotADirectoryError(f"SPECDYN_DATA is {chosen!r}, which is no folder: name one, or unset it")
     return Path(chosen)
+
+
+def present(name: str) -> bool:
+    """Return whether the files of a dataset are on this machine, in any one form."""
+    return any(all(_present(file) for file in form) for form in describe(name).forms)
 
 
 def writable(folder: Path) -> Path:
@@ -80,20 +82,19 @@ def _located(entry: Dataset) -> dict[File, Path]:
     for form in entry.forms:
         found = {file: path for file in form if (path := _present(file))}
         if len(found) == len(form):
-            return {file: _checked(file, path) for file, path in found.items()}
+            return {file: _checked(entry, file, path) for file, path in found.items()}
     with _downloading(entry):
-        return {file: _checked(file, _present(file) or _downloaded(entry, file)) for file in entry.canonical}
+        return {file: _checked(entry, file, _present(file) or _downloaded(entry, file)) for file in entry.canonical}
 
 
 def _present(file: File) -> Path | None:
     return next((root / file.name for root in (mirror(), cache_folder()) if root and (root / file.name).exists()), None)
 
 
-def _checked(file: File, path: Path) -> Path:
+def _checked(entry: Dataset, file: File, path: Path) -> Path:
     """Return the path of a file that is what it should be; raise `WrongFile` and drop it from the cache if not."""
     if wrong := _fault(file, path):
-        _discard(path)
-        raise WrongFile(f"{path} {wrong}. {_cure([path])}")
+        raise WrongFile(f"{path} {wrong}. {_refuse(entry, {file: path})}")
     return path
 
 
@@ -105,19 +106,23 @@ def _fault(file: File, path: Path) -> str | None:
     return None
 
 
-def _discard(path: Path) -> None:
-    if _disposable(path):
+def _refuse(entry: Dataset, paths: Mapping[File, Path]) -> str:
+    """Remove what was downloaded to the cache and return the cure."""
+    downloaded = [path for file, path in paths.items() if _was_downloaded(file, path)]
+    for path in downloaded:
         path.unlink(missing_ok=True)
-
-
-def _disposable(path: Path) -> bool:
-    return path.is_relative_to(cache_folder()) and not path.is_dir()
-
-
-def _cure(paths: Iterable[Path]) -> str:
-    if all(_disposable(path) for path in paths):
+    if len(downloaded) == len(paths):
         return "It was removed from the cache: run this again to download it anew"
-    return "Put the publisher's there, or remove it to have it downloaded"
+    if all(file.urls for file in entry.canonical):
+        return "Put the publisher's there, or remove it to have it downloaded"
+    return f"Put that of {entry.home} there"
+
+
+def _was_downloaded(file: File, path: Path) -> bool:
+    """Tell a file that this library put there from one of the user's, whose folder may lie about the cache."""
+    real, own = path.resolve(), mirror()
+    in_cache = real.is_relative_to(cache_folder().resolve()) and not real.is_dir()
+    return bool(file.urls) and in_cache and not (own and real.is_relative_to(own.resolve()))
 
 
 @contextmanager
@@ -126,15 +131,25 @@ def _downloading(entry: Dataset) -> Iterator[None]:
     if not any(file.urls for file in entry.canonical):
         yield
         return
-    with FileLock(writable(cache_folder()) / f".{entry.name}.lock"):
+    with FileLock(_room(entry, cache_folder()) / f".{entry.name}.lock"):
         yield
+
+
+def _room(entry: Dataset, folder: Path) -> Path:
+    """Return a folder of the cache, writable; where it is not, the error says what was to come there."""
+    try:
+        return writable(folder)
+    except PermissionError as error:
+        files = "".join(f"\n  {file.name}{_size(file)} from {' or '.join(file.urls)}" for file in entry.canonical)
+        wanted = f"{entry.title} is not on this machine and has to be downloaded:{files}"
+        raise PermissionError(f"{wanted}\n{error}") from error
 
 
 def _downloaded(entry: Dataset, file: File) -> Path:
     """Try each address in turn; what is not the publisher's file is not kept."""
     target, failures = cache_folder() / file.name, []
     for url in file.urls:
-        writable(target.parent)
+        _room(entry, target.parent)
         try:
             with _quiet(), _progress(file) as bar:
                 get = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**18, headers=HEADERS, timeout=30)
@@ -148,7 +163,6 @@ def _downloaded(entry: Dataset, file: File) -> Path:
 
 def _absent(entry: Dataset, file: File, failures: list[str]) -> str:
     """Say which file is missing, how large it is, where it is from and where to put it."""
-    size = f" ({megabytes(file.bytes)})" if file.bytes else f" (about {megabytes(file.about)})" if file.about else ""
     why = (
         "could not be downloaded:\n  " + "\n  ".join(failures)
         if failures
@@ -156,7 +170,12 @@ def _absent(entry: Dataset, file: File, failures: list[str]) -> str:
     )
     places = [str(root / file.name) for root in (mirror(), cache_folder()) if root]
     also = "" if mirror() else f", or as {file.name} in a folder of yours that SPECDYN_DATA names"
-    return f"{entry.title}: {file.name}{size} is not on this machine and {why}\nPut it at {' or '.join(places)}{also}"
+    missing = f"{entry.title}: {file.name}{_size(file)} is not on this machine"
+    return f"{missing} and {why}\nPut it at {' or '.join(places)}{also}"
+
+
+def _size(file: File) -> str:
+    return f" ({megabytes(file.bytes)})" if file.bytes else f" (about {megabytes(file.about)})" if file.about else ""
 
 
 def _reason(error: Exception) -> str:
