@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from specdyn.spectra import feeds
 from specdyn.tasks import LanguageModeling, Transformer, build, language_modeling
 from specdyn.tasks.datasets import Texts
+from specdyn.tasks.datasets.fetch import present
 from specdyn.tasks.datasets.python_text import python_text, python_text_hash
 from specdyn.tasks.language_modeling import _DATASETS, _corpus, ngram_loss
 
@@ -433,8 +434,11 @@ def test_a_smoke_run_learns_more_than_the_frequencies_of_characters() -> None:
 
 
 @pytest.mark.skipif("SPECDYN_DATA" not in os.environ, reason="needs WikiText-2: set SPECDYN_DATA to a folder with it")
-def test_wikitext2_has_the_published_counts() -> None:
-    task = language_modeling("gpu", context=1, evaluated=8)
+@pytest.mark.parametrize("name", ["wikitext-2", "wikitext-2-shuffled"])
+def test_wikitext2_has_the_published_counts(name: str) -> None:
+    if not present(name):
+        pytest.skip(f"SPECDYN_DATA and the cache have no {name}")
+    task = language_modeling("gpu", dataset=name, context=1, evaluated=8)
     data = task.data(0, CPU)
     assert data.vocabulary.size == task.vocabulary == 33_278
     assert data.train.numel() == 2_088_628

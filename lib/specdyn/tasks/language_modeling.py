@@ -15,7 +15,7 @@ from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 from torch.utils.checkpoint import checkpoint
 
-from specdyn.tasks.datasets import Texts, tiny_shakespeare, wikitext2, wikitext103
+from specdyn.tasks.datasets import Texts, tiny_shakespeare, wikitext2, wikitext2_shuffled, wikitext103
 from specdyn.tasks.datasets.fetch import reading
 from specdyn.tasks.datasets.python_text import python_text, python_text_hash
 from specdyn.tasks.modular_addition import sinusoidal_positions
@@ -26,6 +26,7 @@ _DATASETS: dict[str, Callable[[], Texts]] = {
     "python": python_text,
     "tiny-shakespeare": tiny_shakespeare,
     "wikitext-2": wikitext2,
+    "wikitext-2-shuffled": wikitext2_shuffled,
     "wikitext-103": wikitext103,
 }
 
@@ -119,7 +120,7 @@ class LanguageModeling:
     Raises ``ValueError`` for unknown dataset, tokens or precision, and sizes below 1.
     """
 
-    dataset: Literal["python", "tiny-shakespeare", "wikitext-2", "wikitext-103"]
+    dataset: Literal["python", "tiny-shakespeare", "wikitext-2", "wikitext-2-shuffled", "wikitext-103"]
     tokens: Literal["characters", "words", "gpt-neox"]
     vocabulary: int
     layers: int

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from specdyn.tasks import datasets
 from specdyn.tasks.datasets import WrongFile, describe
+from specdyn.tasks.datasets.fetch import present
 from specdyn.tasks.datasets.texts import read_wikitext
 
 PARTS = {"train": " \n = Title = \n caf\u00e9 <unk> \n", "valid": " valid \n", "test": " test \n"}
@@ -35,17 +37,34 @@ def test_wikitext_is_read_from_its_official_zip(registered, mirror: Path, versio
     assert found.note == ""
 
 
-def test_articles_in_another_order_say_so(registered, mirror: Path) -> None:
-    files = ", ".join(
-        f'{{ name = "wikitext-2/{file.name.split("/")[1]}" }}' for file in describe("wikitext-2").forms[1]
+@pytest.fixture
+def shuffled(registered, mirror: Path) -> None:
+    """The files in another order in the mirror, and the official zip nowhere."""
+    files = ", ".join(f'{{ name = "{file.name}" }}' for file in describe("wikitext-2-shuffled").canonical)
+    registered(
+        f'[wikitext-2]\n{WORDS}[[wikitext-2.forms]]\nfiles = [{{ name = "wikitext-2/wikitext-2-v1.zip" }}]\n'
+        f"[wikitext-2-shuffled]\n{WORDS}[[wikitext-2-shuffled.forms]]\nfiles = [{files}]\n"
     )
-    registered(f"[wikitext-2]\n{WORDS}[[wikitext-2.forms]]\nfiles = [{files}]\n")
     (mirror / "wikitext-2").mkdir()
     for name, part in (("train.articles-shuffled", "train"), ("valid", "valid"), ("test", "test")):
         (mirror / "wikitext-2" / f"{name}.txt").write_text(PARTS[part], encoding="utf-8")
-    found = datasets.wikitext2()
+
+
+@pytest.mark.usefixtures("shuffled")
+def test_articles_in_another_order_say_so() -> None:
+    found = datasets.wikitext2_shuffled()
     assert (found.train, found.validation, found.test) == tuple(PARTS.values())
     assert "another order" in found.note
+
+
+@pytest.mark.usefixtures("shuffled")
+def test_articles_in_another_order_do_not_stand_in_for_the_official_ones_and_are_named(mirror: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"wikitext-2-v1\.zip.*(.|\n)*dataset='wikitext-2-shuffled'"):
+        datasets.wikitext2()
+    (mirror / "wikitext-2" / "valid.txt").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        datasets.wikitext2()
+    assert "shuffled" not in str(caught.value)
 
 
 def test_a_part_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -99,11 +118,20 @@ def test_tiny_shakespeare_is_split_without_loss(registered, mirror: Path) -> Non
 
 
 @pytest.mark.skipif("SPECDYN_DATA" not in os.environ, reason="needs the published files: set SPECDYN_DATA")
-def test_the_published_texts() -> None:
-    found = datasets.wikitext2()
+@pytest.mark.parametrize(
+    ("name", "read"), [("wikitext-2", datasets.wikitext2), ("wikitext-2-shuffled", datasets.wikitext2_shuffled)]
+)
+def test_the_published_texts_of_wikipedia(name: str, read: Callable[[], datasets.Texts]) -> None:
+    if not present(name):
+        pytest.skip(f"SPECDYN_DATA and the cache have no {name}")
+    found = read()
     lines = [text.count("\n") for text in (found.train, found.validation, found.test)]
     words = [len(text.split()) for text in (found.train, found.validation, found.test)]
     assert lines == [36_718, 3_760, 4_358]
     assert [a + b for a, b in zip(words, lines, strict=True)] == [2_088_628, 217_646, 245_569]
+
+
+@pytest.mark.skipif("SPECDYN_DATA" not in os.environ, reason="needs the published files: set SPECDYN_DATA")
+def test_the_published_plays() -> None:
     plays = datasets.tiny_shakespeare()
     assert len(set(plays.train + plays.validation + plays.test)) == 65

@@ -7,7 +7,7 @@ from specdyn.tasks.datasets.labelled_images import LabelledImages
 from specdyn.tasks.datasets.librispeech import Utterances, librispeech
 from specdyn.tasks.datasets.registry import Dataset, File, available, describe
 from specdyn.tasks.datasets.spoken_digits import Clips, SpokenDigits, spoken_digits
-from specdyn.tasks.datasets.texts import Texts, tiny_shakespeare, wikitext2, wikitext103
+from specdyn.tasks.datasets.texts import Texts, tiny_shakespeare, wikitext2, wikitext2_shuffled, wikitext103
 
 __all__ = [
     "Clips",
@@ -27,5 +27,6 @@ __all__ = [
     "spoken_digits",
     "tiny_shakespeare",
     "wikitext2",
+    "wikitext2_shuffled",
     "wikitext103",
 ]

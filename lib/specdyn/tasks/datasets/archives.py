@@ -60,3 +60,11 @@ def _in_tar(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
             if member.isfile() and (stream := archive.extractfile(member)):
                 with stream:
                     yield member.name, member.size, stream
+
+
+def decoded(name: str, content: bytes) -> str:
+    """Return the text of a file; raise `WrongFile` naming it where it is not UTF-8."""
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise WrongFile(f"{name} is no UTF-8 text ({error})") from error

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdyn.tasks.datasets.archives import members
-from specdyn.tasks.datasets.fetch import WrongFile, reading
+from specdyn.tasks.datasets.archives import decoded, members
+from specdyn.tasks.datasets.fetch import WrongFile, present, reading
 
 LIMIT = 2**30
 SHUFFLED = (
     "The training text has the articles of the official WikiText-2 (36,718 lines, 2,088,628 words and line ends) in "
     "another order, so a perplexity from it is near, not equal, to one from the official file."
+)
+INSTEAD = (
+    "Its articles in another order are on this machine: dataset='wikitext-2-shuffled' learns from them, in runs of "
+    "another name."
 )
 HELD_OUT = ("valid.txt", "test.txt")
 
@@ -29,11 +33,20 @@ class Texts:
 
 def wikitext2() -> Texts:
     """Return WikiText-2, words apart by spaces and rare ones as ``<unk>`` (Merity and others 2016)."""
-    with reading("wikitext-2") as files:
-        if "train.articles-shuffled.txt" in files:
-            train, validation, test = (_text(files[name]) for name in ("train.articles-shuffled.txt", *HELD_OUT))
-            return Texts(train, validation, test, note=SHUFFLED)
-        return read_wikitext(files["wikitext-2-v1.zip"], "wikitext-2")
+    try:
+        with reading("wikitext-2") as files:
+            return read_wikitext(files["wikitext-2-v1.zip"], "wikitext-2")
+    except (FileNotFoundError, PermissionError) as error:
+        if not present("wikitext-2-shuffled"):
+            raise
+        raise type(error)(f"{error}\n{INSTEAD}") from error
+
+
+def wikitext2_shuffled() -> Texts:
+    """Return WikiText-2 with the articles to train on in another order, of which its note tells."""
+    with reading("wikitext-2-shuffled") as files:
+        train, validation, test = (_text(files[name]) for name in ("train.articles-shuffled.txt", *HELD_OUT))
+    return Texts(train, validation, test, note=SHUFFLED)
 
 
 def wikitext103() -> Texts:
@@ -48,7 +61,7 @@ def read_wikitext(path: Path, folder: str) -> Texts:
     names = [f"{folder}/wiki.{part}.tokens" for part in ("train", "valid", "test")]
     if absent := [name for name in names if name not in found]:
         raise WrongFile(f"{', '.join(absent)} is not in it")
-    train, validation, test = (_decoded(name, found[name]) for name in names)
+    train, validation, test = (decoded(name, found[name]) for name in names)
     return Texts(train, validation, test)
 
 
@@ -61,11 +74,4 @@ def tiny_shakespeare() -> Texts:
 
 
 def _text(path: Path) -> str:
-    return _decoded(path.name, path.read_bytes())
-
-
-def _decoded(name: str, content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise WrongFile(f"{name} is no UTF-8 text ({error})") from error
+    return decoded(path.name, path.read_bytes())
