@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -124,11 +125,18 @@ def test_an_unknown_part_lists_the_choices() -> None:
         ({"84/121550/84-121550.trans.txt": b""}, "holds 3 of 4 utterances"),
         ({"84/121550/84-121550.trans.txt": b"84-121550-0000\n"}, r"84-121550\.trans\.txt, line 1, is not an utterance"),
         ({"84/121550/84-121550.trans.txt": b"84-121550-0009 WORDS\n"}, r"line 1: there is no 84-121550-0009\.flac"),
+        ({"84/121550/84-121550.trans.txt": b"84-121550-0000 CAF\xc9\n"}, r"84-121550\.trans\.txt is no UTF-8 text"),
     ],
 )
 def test_transcripts_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[str, bytes], fault: str) -> None:
     with pytest.raises(WrongFile, match=fault):
         read_librispeech(folder(tmp_path, FILES | changes), 4)
+
+
+def test_folders_that_are_no_numbers_are_passed_over(tmp_path: Path) -> None:
+    stray = dict.fromkeys(["x/2/x-2.trans.txt", "84/copy/84-copy.trans.txt", "84/._121123", "notes.trans.txt"], b"\xff")
+    found = read_librispeech(folder(tmp_path, FILES | stray), 4)
+    assert [path.stem for path in found.paths] == NAMES
 
 
 @pytest.mark.parametrize(
@@ -143,5 +151,16 @@ def test_transcripts_that_do_not_fit_are_refused(tmp_path: Path, changes: dict[s
 def test_a_sound_of_another_kind_is_refused(tmp_path: Path, content: bytes, fault: str) -> None:
     found = read_librispeech(folder(tmp_path, FILES | {"84/121550/84-121550-0000.flac": content}), 4)
     found.read(0)
-    with pytest.raises(WrongFile, match=rf"84-121550-0000\.flac .*{fault}"):
+    with pytest.raises(WrongFile, match=rf"84-121550-0000\.flac .*{fault}.* Delete {tmp_path} and run this again"):
         found.read(2)
+
+
+def test_the_cure_for_a_broken_sound_cures(registered, mirror: Path) -> None:
+    registered(ROW)
+    (mirror / "librispeech").mkdir()
+    tar(mirror / "librispeech" / "dev-clean.tar.gz", packed(FILES), mode="w:gz")
+    datasets.librispeech("dev-clean").paths[2].write_bytes(b"fLaC")
+    with pytest.raises(WrongFile) as caught:
+        datasets.librispeech("dev-clean").read(2)
+    shutil.rmtree(str(caught.value).partition("Delete ")[2].partition(" and run")[0])
+    assert datasets.librispeech("dev-clean").read(2)[1] == "BUT WITH FULL RAVISHMENT"

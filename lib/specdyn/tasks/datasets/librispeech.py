@@ -15,7 +15,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from specdyn.tasks.datasets.archives import members
+from specdyn.tasks.datasets.archives import decoded, members
 from specdyn.tasks.datasets.fetch import WrongFile, cache_folder, reading, writable
 from specdyn.tasks.datasets.registry import describe
 
@@ -46,12 +46,13 @@ class Utterances:
         Raises `WrongFile` where the FLAC file is broken, or not of 16 kHz and one channel.
         """
         soundfile, path = _soundfile(), self.paths[index]
+        cure = f"Delete {path.parents[2]} and run this again: it is unpacked anew"
         try:
             samples, rate = soundfile.read(path, dtype="float32")
         except soundfile.LibsndfileError as error:
-            raise WrongFile(f"{path} is no FLAC file that can be read ({error})") from error
+            raise WrongFile(f"{path} is no FLAC file that can be read ({error}). {cure}") from error
         if rate != RATE or samples.ndim != 1 or len(samples) == 0:
-            raise WrongFile(f"{path} has {rate} Hz and samples {samples.shape}, not {RATE} Hz and one channel")
+            raise WrongFile(f"{path} has {rate} Hz and samples {samples.shape}, not {RATE} Hz and one channel. {cure}")
         return torch.from_numpy(samples), self.transcripts[index]
 
 
@@ -87,16 +88,28 @@ def unpacked(archive: Path, part: str) -> Path:
 
 
 def read_librispeech(folder: Path, count: int) -> Utterances:
-    """Read the transcripts below ``folder/speaker/chapter``; raise `WrongFile` where there are not ``count``."""
-    chapters = sorted(folder.glob("*/*/*.trans.txt"), key=lambda path: tuple(map(int, path.parts[-3:-1])))
-    found = [utterance for chapter in chapters for utterance in _chapter(chapter)]
+    """Read the transcripts below ``folder/speaker/chapter``; raise `WrongFile` where there are not ``count``.
+
+    Speakers and chapters are numbers; folders of other names are passed over, as those of an archive are.
+    """
+    found = [
+        utterance
+        for speaker in _numbered(folder)
+        for chapter in _numbered(speaker)
+        for transcripts in sorted(chapter.glob("*.trans.txt"))
+        for utterance in _chapter(transcripts)
+    ]
     if len(found) != count:
         raise WrongFile(f"{folder} holds {len(found):,} of {count:,} utterances")
     return Utterances(tuple(path for path, _ in found), tuple(words for _, words in found))
 
 
+def _numbered(folder: Path) -> list[Path]:
+    return sorted((path for path in folder.iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
 def _chapter(transcripts: Path) -> Iterator[tuple[Path, str]]:
-    for number, line in enumerate(transcripts.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(decoded(str(transcripts), transcripts.read_bytes()).splitlines(), start=1):
         found = LINE.fullmatch(line)
         if not found:
             raise WrongFile(f"{transcripts}, line {number}, is not an utterance and its words: {line[:40]!r}")
