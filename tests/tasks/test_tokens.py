@@ -13,6 +13,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
+from specdyn.tasks.datasets import WrongFile
 from specdyn.tasks.tokens import Characters, Pieces, Words
 
 
@@ -87,5 +88,13 @@ def test_many_lines_are_the_same_as_one_after_another(tokenizer_file: Path) -> N
 
 def test_a_tokenizer_without_an_unknown_token_is_refused(tmp_path: Path) -> None:
     Tokenizer(BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(ValueError, match=r"tokenizer\.json has no token '<\|endoftext\|>'"):
+    with pytest.raises(WrongFile, match=r"tokenizer\.json has no token '<\|endoftext\|>'"):
         Pieces.read(tmp_path / "tokenizer.json")
+
+
+def test_what_is_no_tokenizer_file_is_named(tokenizer_file: Path) -> None:
+    whole = tokenizer_file.read_bytes()
+    for wrong in (whole[: len(whole) // 2], b"", b"\xff\xfe", b"{}"):
+        tokenizer_file.write_bytes(wrong)
+        with pytest.raises(WrongFile, match=r"tokenizer\.json is no tokenizer file, or not all of one"):
+            Pieces.read(tokenizer_file)

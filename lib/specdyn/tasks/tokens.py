@@ -14,6 +14,8 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from specdyn.tasks.datasets import WrongFile
+
 _MARKS = re.compile(r"[^\w\s]|_")
 _UNKNOWN, _END_OF_LINE = "<unk>", "<eos>"
 
@@ -118,10 +120,13 @@ class Pieces:
 
     @classmethod
     def read(cls, path: str | Path) -> Pieces:
-        """Return the pieces of a ``tokenizer.json``; raise ``ValueError`` where it lacks the unknown token."""
-        pieces = cls(Tokenizer.from_file(str(path)))
+        """Return the pieces of a ``tokenizer.json``; raise `WrongFile` where it is none or lacks the unknown token."""
+        try:
+            pieces = cls(Tokenizer.from_buffer(Path(path).read_bytes()))
+        except ValueError as error:
+            raise WrongFile(f"{path} is no tokenizer file, or not all of one ({error})") from error
         if pieces.tokenizer.token_to_id(pieces.unknown) is None:
-            raise ValueError(f"{path} has no token {pieces.unknown!r} for unknown words: is it GPT-NeoX's tokenizer?")
+            raise WrongFile(f"{path} has no token {pieces.unknown!r} for unknown words: is it GPT-NeoX's tokenizer?")
         return pieces
 
     @property
