@@ -18,9 +18,9 @@ computed: the digits of scikit-learn (from the UCI repository, CC BY 4.0), the h
 the tones of a telephone's keys.
 
 The tiers `gpu` and `paper` learn from the datasets below. None of them is part of this book: each is downloaded from
-its publisher when it is first needed, compared with the checksum below, and kept in your cache folder. What does not
-match is not kept. The licence of a dataset is between you and its publisher; it covers the data, and not the code or
-the text of this book.
+its publisher or a mirror when it is first needed, except where "by hand" stands, compared with the checksum below, and
+kept in your cache folder. What does not match is not kept. The licence of a dataset is between you and its publisher;
+it covers the data, and not the code or the text of this book.
 
 To use files that are on your machine already, lay them out in a folder under the names below and name the folder:
 `SPECDYN_DATA=folder make book`, or `python -m tools book --data-dir folder`. The folder is only read. Where a dataset

@@ -55,6 +55,11 @@ def test_the_page_gives_every_file_its_checksum_and_every_address_as_a_link(buil
             assert set(file.get("urls", [])) <= links
 
 
+def test_the_page_says_that_not_all_comes_from_the_publisher_itself() -> None:
+    text = " ".join(data_page(Book(ROOT)).split())
+    assert 'from its publisher or a mirror when it is first needed, except where "by hand" stands' in text
+
+
 def test_a_book_without_datasets_says_so(tmp_path: Path) -> None:
     assert "reads no published data" in data_page(Book(tmp_path))
 
