@@ -1,8 +1,12 @@
-"""Record a run of a higher tier, so that pages can show it beside the live one.
+"""Record runs of a higher tier, so that pages can show them beside the live ones.
 
-    python recordings/record.py grokking_paper [device] [threads]
+    python recordings/record.py grokking_paper [device]
+    python recordings/record.py images_gpu [device]    # or generation_gpu, speech_gpu, language_gpu
 
-The file holds the measurements and where they come from: settings, seed, device, versions, seconds, date
+Those of a task's gpu tier are one run for each weight decay, in a file each, such as images_gpu_0.01.npz. They are
+runs of the chapters, kept in the same folder: what was killed goes on, and what is finished is not repeated.
+
+A file holds the measurements and where they come from: settings, seed, device, versions, seconds, date
 and the commit of the code, which has to be committed before a run is worth keeping.
 """
 
@@ -11,13 +15,25 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import specdyn as sd
+from specdyn.interventions import Truncation
 
 HERE = Path(__file__).parent
-RECORDED = {
-    "grokking_paper": (sd.tasks.modular_addition("paper", every=200), 10),
-}
+SEED = 10
+
+
+def recorded(tier: str = "gpu") -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what can be recorded: for each name, the files and the arguments of the run in each."""
+    runs = {"grokking_paper": {"grokking_paper": {"task": sd.tasks.modular_addition("paper", every=200)}}}
+    decays = sd.tasks.decay_values(tier)
+    for name, task in sd.tasks.four_tasks(tier).items():
+        runs[f"{name}_{tier}"] = {
+            f"{name}_{tier}_{decay:g}": {"task": replace(task, weight_decay=decay), "probe": Truncation()}
+            for decay in decays[name]
+        }
+    return runs
 
 
 def commit() -> str:
@@ -28,12 +44,23 @@ def commit() -> str:
     return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=HERE.parent, text=True).strip()
 
 
-def main(name: str, device: str = "auto", threads: str = "2") -> None:
-    """Train one of the recorded runs and keep its recording."""
-    task, seed = RECORDED[name]
-    made = {"commit": commit(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    recording = sd.train(task, seed, device=device, threads=int(threads)).recording
-    replace(recording, provenance={**recording.provenance, **made}).save(HERE / f"{name}.npz")
+def record(runs: dict[str, dict[str, Any]], folder: Path, device: str, made: str) -> None:
+    """Train the runs, one after another, and keep the recording of each as soon as it is there."""
+    for name, settings in runs.items():
+        try:
+            run = sd.train(seed=SEED, device=device, **settings)
+        except sd.training.DivergedError as error:
+            run = error.run
+            print(f"{name} diverged at step {run.diverged_at}: its recording ends there")
+        origin = {**run.recording.provenance, "commit": made, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        replace(run.recording, provenance=origin).save(folder / f"{name}.npz")
+
+
+def main(name: str = "", device: str = "auto") -> None:
+    """Record what has a name here; stop with the names where there is none."""
+    if name not in recorded():
+        sys.exit(f"there is nothing {name!r} to record: choose one of {', '.join(recorded())}")
+    record(recorded()[name], HERE, device, commit())
 
 
 if __name__ == "__main__":
