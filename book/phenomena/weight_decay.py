@@ -563,7 +563,7 @@ sd.show.by_setting(
 # %%
 images = replace(tasks["images"], weight_decay=strength)
 none = replace(images, weight_decay=0.0)
-drop = images.milestones[0]  # where the learning rate falls to a tenth
+drop = min(images.milestones)  # where the learning rate falls to a tenth
 
 # %% [markdown]
 # ### A twin without decay
