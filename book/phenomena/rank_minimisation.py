@@ -26,7 +26,8 @@ device = "auto"  # auto, cpu or cuda
 
 # %% tags=["hide-input"]
 import re
-from itertools import pairwise, product
+from dataclasses import replace
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -50,14 +51,10 @@ from specdyn.training.loop import resolve_device
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 
-# %%
 tasks = sd.tasks.four_tasks(tier)
 runs = sd.sweep(tasks, seed=seeds, probe=Truncation(), device=device)
 by_task = {name: list(runs.sel(task=name)) for name in tasks}
 recordings = {name: [run.recording for run in by_task[name]] for name in tasks}
-
-
-# %% tags=["hide-input"]
 where = resolve_device(device)
 
 
@@ -72,12 +69,12 @@ def learning_rates(task):
     return np.array(rates)
 
 
-def random_walk(run):
-    """The control: from the same start, by random steps as long as the learning rate, to the same distance.
+def random_walk(model, run):
+    """The control: from a run's first network, by random steps as long as the learning rate, to the run's distance.
 
     Random steps are nearly at right angles to each other, so the squares of their lengths add up.
     """
-    model, end, recording = sd.tasks.build(run.task, run.seed).to(where), run.model().to(where), run.recording
+    model, end, recording = model.to(where), run.model().to(where), run.recording
     squares = np.concatenate([[0], np.cumsum(learning_rates(run.task) ** 2)])
     weights = dict(model.named_parameters())
     far = {name: (weight - weights[name]).norm().item() for name, weight in end.named_parameters()}
@@ -92,9 +89,7 @@ def random_walk(run):
     return recorder.finish({"seed": run.seed})
 
 
-walks = {name: [random_walk(run) for run in by_task[name]] for name in tasks}
-
-# %% tags=["hide-input"]
+walks = {name: [random_walk(sd.tasks.build(run.task, run.seed), run) for run in by_task[name]] for name in tasks}
 both = {"trained": recordings, "random walk": walks}
 
 
@@ -107,15 +102,14 @@ sd.show.curves(
     over_steps(lambda recording: recording.effective_rank()),
     name="fig-minimisation",
     caption="Effective rank, the share of directions in use, averaged over the matrices of each network, a line a seed. Grey: the same "
-    "network, taken as far from its start by random steps.",
+    "network, taken by random steps, each as long as the learning rate then is, just as far from its start as training is at the end.",
     ylabel="effective rank",
-    sharey=False,
 )
 
 # %% [markdown]
 # :::{admonition} On this page
 # **You will be able to explain** what happens to the singular values of four kinds of networks while they learn; what the larger and the
-# smaller half of them do; why alignment between layers is not what makes the rank fall; and which of these pictures noise would show too.
+# smaller half of them do; why alignment between layers cannot be the whole reason why the rank falls; and which of these pictures noise would show too.
 #
 # **You need** convolutions, LSTMs and Transformers roughly, and {doc}`../foundations/singular_values`, where {term}`effective rank`,
 # {term}`alignment` and {term}`agreement` are introduced. The {term}`random walk` comes from {doc}`../foundations/your_own_network`.
@@ -136,11 +130,11 @@ sd.show.curves(
 #
 # :::{admonition} Reveal
 # :class: dropdown
-# The first is true of all four, and not of noise: {numref}`fig-minimisation-fingerprints`. The second is true where the matrices are large
+# The first is true of all four, and not of noise: {numref}`fig-minimisation`, matrix by matrix in {numref}`fig-minimisation-fingerprints`. The second is true where the matrices are large
 # and the task is fitted well; with small matrices it costs ({numref}`fig-minimisation-truncated`). The third is true a little, in some pairs,
 # and it differs from task to task ({numref}`fig-minimisation-alignment`). The fourth is true of all four and of the random walk as well: as it
-# stands, it says nothing about learning ({numref}`fig-minimisation-settling`). Mostly the loss comes first, and the rank follows
-# ({numref}`fig-minimisation-order`).
+# stands, it says nothing about learning ({numref}`fig-minimisation-settling`). Loss and rank fall in an order that is not the same in all four, if
+# the loss counts only from where a network knows more than a constant answer does ({numref}`fig-minimisation-order`).
 # :::
 
 # %% [markdown]
@@ -218,8 +212,8 @@ def settings(task):
 pd.DataFrame({name: settings(task) for name, task in tasks.items()})
 
 # %% [markdown]
-# The weight decay is each task's base value: a little for three of them, none for generation, as in the paper. What stronger decay does is asked in
-# the next chapter. Each task is one readable file of `lib/specdyn/tasks`; three seeds change the initial weights and the order of the data.
+# The weight decay is each task's base value: none for generation, and 0.1 for speech and language, as in the paper. For images it is stronger here where
+# the run is shorter, so that the decay times the sum of the learning rates stays near the paper's. What more decay does is asked in the next chapter. Each task is one readable file of `lib/specdyn/tasks`; three seeds change the initial weights and the order of the data.
 
 # %% [markdown]
 # ## The phenomenon: they learn
@@ -246,10 +240,54 @@ sd.show.curves(
     mark=drop,
 )
 
+
+# %% tags=["remove-input"]
+class Constant(nn.Module):
+    """A network that gives one answer whatever it reads, along so many axes of what it reads."""
+
+    def __init__(self, axes, size):
+        super().__init__()
+        self.axes, self.answer = axes, nn.Parameter(torch.zeros(size))
+
+    def forward(self, read, *_):
+        return self.answer.expand(*read.shape[: self.axes], -1)
+
+
+def best_constant(task, data, axes, size, batches=16):
+    """The metrics of the constant answer that is best on the first batches."""
+    model = Constant(axes, size).to(where).eval()
+    seen = [task.batch(data, step, seeds[0]) for step in range(batches)]
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        loss = torch.stack([task.loss(model, batch) for batch in seen]).mean()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        return task.metrics(model, data)
+
+
+answers = {
+    "images": (1, int(data["images"].train_labels.max()) + 1),
+    "generation": (3, data["generation"].train.shape[-1]),
+    "speech": (2, len(heard.alphabet)),
+    "language": (2, text.vocabulary.size),
+}
+guess = {name: best_constant(task, data[name], *answers[name]) for name, task in tasks.items()}
+Markdown(
+    "What a loss is worth shows beside that of the best *constant answer*, which is the same whatever is asked: "
+    + "; ".join(f"**{guess[name]['train_loss']:.2f}** ({name})" for name in tasks)
+    + ". For ten classes that is about ln 10, for noise of variance one it is 1 (say that there is none), for text it is the entropy of the "
+    "frequencies of the tokens. The LSTM comes down to it within a few steps, and stays there for a while: CTC first learns to write next to nothing."
+)
+
 # %% [markdown]
 # At a high learning rate the averages that {term}`BatchNorm` remembers lag behind the weights. So wherever this page measures a loss of the image
-# classifier at a snapshot, they are estimated again from training images. What the numbers mean is best seen in what the networks do. On test data that
-# nothing was chosen by:
+# classifier at a snapshot, they are estimated again from training images. What the numbers mean is best seen in what the networks do. On test data
+# by which nothing was chosen:
 
 
 # %% tags=["hide-input"]
@@ -349,12 +387,12 @@ def large(recording):
 
 
 def head_start(recording):
-    """Growth of each of the first ten singular values over the growth of the median, the mean over large matrices."""
+    """Growth of the first ten singular values over that of the median, the geometric mean over large matrices."""
     factors = []
     for matrix in large(recording):
         s = recording.singular_values[matrix]
         factors.append((s[-1, :10] / s[0, :10]) / (np.median(s[-1]) / np.median(s[0])))
-    return np.mean(factors, axis=0)
+    return np.exp(np.mean(np.log(factors), axis=0))
 
 
 grown = pd.DataFrame(
@@ -368,7 +406,7 @@ sd.show.curves(
     grown,
     x="place",
     name="fig-minimisation-growth",
-    caption="By what factor each of the ten largest singular values grew from start to end, divided by the factor of the median one: the mean "
+    caption="By what factor each of the ten largest singular values grew from start to end, divided by the factor of the median one: the geometric mean "
     "over matrices with at least 16 singular values, a line a seed. At 1 it grew no more than the median.",
     ylabel="relative growth",
     sharey=False,
@@ -376,8 +414,12 @@ sd.show.curves(
 )
 
 # %% [markdown]
-# The lines do not rise or fall together: they fan out. The largest grow most, the next a little less, and so on. A random walk that goes
-# as far makes nothing fan out. It is the same order as in deep linear networks, where a larger singular value of the product grows faster
+# The lines do not rise or fall together: they fan out. The largest grow most, the next a little less, and so on. In the image classifier
+# most of the others shrink meanwhile, which weight decay does to whatever the gradient does not keep up. A random walk that goes as far makes nothing
+# fan out. One thing to wonder about: in the image classifier the line has a cliff after the ninth. There are ten classes, and nine directions are enough to
+# tell ten of them apart. Would it move with the number of classes?
+#
+# It is the same order as in deep linear networks, where a larger singular value of the product grows faster
 # {cite}`saxe2014exact,arora2019implicit`, and it is what a fall of effective rank consists of.
 #
 # ### Fingerprints
@@ -425,7 +467,7 @@ learned = changes[changes["series"] == "trained"].groupby(["panel", "matrix"], s
 
 # %% tags=["remove-input"]
 Markdown(
-    "Not one colour, but nearly all rows darken. By how much, the matrix with the largest and the one with the smallest change (median over "
+    "Which matrix moves most, and which least? The rows have different colours, but nearly all of them darken. How far, the matrix with the largest and the one with the smallest change (median over "
     "seeds), beside the largest change, up or down, of any matrix in any random walk:\n\n"
     "| task | fell most | fell least | largest change in a random walk |\n|---|---|---|---|\n"
     + "\n".join(
@@ -441,20 +483,27 @@ Markdown(
 # anything is learned. Matrices of different shape differ in effective rank when their entries are random, and layers of one type have one shape
 # (C3.4 below).
 #
-# Move the slider to see the spectra themselves change. Which matrix of the classifier moves most?
+# Move the slider to see the spectra themselves change.
 
 # %% tags=["hide-input"]
+furthest = min(change(recordings["images"][0]).items(), key=lambda item: item[1])[0]
+first_recording = recordings["images"][0]
 sd.show.Scrubber(
-    recordings["images"][0],
+    replace(
+        first_recording,
+        singular_values={furthest: first_recording.singular_values[furthest], **first_recording.singular_values},
+    ),
     {"training error": "whole_train_error", "validation error": "whole_validation_error"},
     name="scrubber-minimisation",
-    caption=f"The image classifier (seed {seeds[0]}), step by step. Use the mouse, or the arrow keys on the slider.",
+    caption=f"The image classifier (seed {seeds[0]}), step by step, at first the matrix whose rank falls "
+    "most. Grey: at the start. Use the mouse, or the arrow keys on the slider.",
 )
 
 # %% [markdown]
 # ### Which falls first?
 #
-# For every run two moments: when the training loss, and when the mean effective rank, has lost half of all that it loses.
+# For every run two moments: when the training loss, and when the mean effective rank, has lost half of all that it loses. The loss is counted
+# from that of the best constant answer: what lies above is the start's own making, and is gone in a few steps.
 
 # %%
 halves = pd.DataFrame(
@@ -467,7 +516,7 @@ halves = pd.DataFrame(
     for name in tasks
     for recording in recordings[name]
     for series, values in {
-        "training loss": whole(recording, "train_loss"),
+        "training loss": np.minimum(whole(recording, "train_loss"), guess[name]["train_loss"]),
         "effective rank": recording.effective_rank(),
     }.items()
 )
@@ -477,7 +526,8 @@ middle = halves.groupby(["category", "series"], sort=False)["value"].median()
 sd.show.dots(
     halves,
     name="fig-minimisation-order",
-    caption="When training loss and mean effective rank have lost half of what they lose, as a share of the run, a dot a seed.",
+    caption="When the training loss, counted from that of the best constant answer, and the mean effective rank have lost half of what they lose, as a "
+    "share of the run, a dot a seed.",
     xlabel="share of the run",
     alt="When half is lost, as a share of the run, median over seeds. "
     + "; ".join(
@@ -486,26 +536,45 @@ sd.show.dots(
     + ".",
 )
 
+
 # %% tags=["remove-input"]
+def before_knowing(name):
+    """What mean effective rank has lost at the first snapshot with a loss a tenth below that of a constant answer."""
+    knows = [np.argmax(whole(r, "train_loss") < 0.9 * guess[name]["train_loss"]) for r in recordings[name]]
+    return [float(r.effective_rank()[0] - r.effective_rank()[i]) for r, i in zip(recordings[name], knows, strict=True)]
+
+
 at = halves.set_index(["category", "series", "seed"])["value"]
-later = [at[name, "effective rank", seed] > at[name, "training loss", seed] for name, seed in product(tasks, seeds)]
+gap = {name: [at[name, "effective rank", seed] - at[name, "training loss", seed] for seed in seeds] for name in tasks}
+ways_round = {
+    "the rank is half-way after the loss": lambda gaps: min(gaps) > 0,
+    "the rank is half-way before the loss": lambda gaps: max(gaps) < 0,
+    "the two are not apart in one way by all seeds": lambda gaps: min(gaps) <= 0 <= max(gaps),
+}
 Markdown(
-    f"In {sum(later)} of {len(later)} runs the rank has its middle after the loss: the loss falls at once, and the rank goes on falling while little "
-    "more is gained. In grokking it follows too ({doc}`grokking`). Where it does not, in "
-    + (
-        ", ".join(
-            sorted({name for (name, _), is_later in zip(product(tasks, seeds), later, strict=True) if not is_later})
-        )
-        or "no task"
+    ". ".join(
+        f"In **{', '.join(found)}** {words}"
+        for words, is_so in ways_round.items()
+        if (found := [name for name, gaps in gap.items() if is_so(gaps)])
     )
-    + ", look at the figure: how far are the two apart?"
+    + ". The distance, as a share of the run: "
+    + "; ".join(f"{spread(gaps)} ({name})" for name, gaps in gap.items())
+    + ". Snapshots are up to "
+    + "; ".join(
+        f"{np.diff(recordings[name][0].steps).max() / recordings[name][0].steps[-1]:.2f} ({name})" for name in tasks
+    )
+    + " of a run apart, so what is no further apart than that is a tie. In grokking the rank follows the training loss by far ({doc}`grokking`). Here, "
+    "most of the rank is lost while the network is learning what it can, and it goes on falling while little more is gained. Some is lost even "
+    "before anything is known: the LSTM's rank has fallen by "
+    f"{spread(before_knowing('speech'))} when its loss passes that of a constant answer by a tenth."
 )
 
 # %% [markdown]
 # ## Which half does the work?
 #
 # A spectrum tells which directions are large, not which are needed. So cut. At every snapshot, and without any retraining, each matrix but
-# the last keeps only its larger half of components, or only its smaller half; {term}`BatchNorm` counts again. The halves hold equally many
+# the last keeps only its larger half of components, or only its smaller half; the averages of {term}`BatchNorm` are
+# estimated again. The halves hold equally many
 # directions; where their number is odd the larger half has one more.
 #
 # That the larger half should do was not certain: all matrices are cut at once, and what is cut away in one the next might need.
@@ -556,9 +625,14 @@ def share_lost(recording, kind=""):
 
 
 kept_apart = {name: [share_lost(recording) for recording in recordings[name]] for name in tasks}
-kept_apart["language (embedding spared)"] = [
+kept_apart["language with its embedding spared"] = [
     share_lost(recording, "but_embedding_") for recording in recordings["language"]
 ]
+
+relative = {
+    name: [late(r, f"top_{kind}validation_loss") / late(r, "validation_loss") for r in recordings[name.split()[0]]]
+    for name, kind in dict.fromkeys(tasks, "").items() | {("language with its embedding spared", "but_embedding_")}
+}
 
 # %% tags=["remove-input"]
 Markdown(
@@ -570,7 +644,9 @@ Markdown(
 )
 
 # %% [markdown]
-# Look at the ends again, with a little more kept:
+# At the ends of the runs, what does it take? The validation loss, from smallest to largest over seeds, of the networks with the top half of every matrix
+# but the last; with the first matrix left whole as well; and with three quarters instead of a half. If the first matrix is what the top half
+# lacks, the second row comes down to the whole network's; if it is the number of components, the third.
 
 # %% tags=["hide-input"]
 ways = {
@@ -603,6 +679,40 @@ with torch.no_grad():
 pd.DataFrame({name: {way: spread(values) for way, values in rows.items()} for name, rows in cuts.items()})
 
 # %% [markdown]
+# And what is a loss like? The same measures as above, on the test set, and digits drawn from the same noise:
+
+# %% tags=["hide-input"]
+with torch.no_grad():
+    top_halves = {name: [cut(task, model, 0.5, 1) for model in models[name]] for name, task in tasks.items()}
+    cut_qualities = {name: [task.quality(m, data[name]) for m in top_halves[name]] for name, task in tasks.items()}
+    by_half = {
+        "whole network": generation.sample(models["generation"][0], 16, first_seed),
+        "top half": generation.sample(top_halves["generation"][0], 16, first_seed),
+    }
+pd.DataFrame(
+    {
+        "task": name,
+        "on the test set": metric.replace("_", " "),
+        "whole network": spread([row[metric] for row in rows], 3),
+        "top half": spread([row[metric] for row in cut_qualities[name]], 3),
+    }
+    for name, rows in qualities.items()
+    for metric in rows[0]
+).set_index(["task", "on the test set"])
+
+# %% tags=["hide-input"]
+sd.show.images(
+    {title: mosaic(pictures.clamp(0, 1), rows=2) for title, pictures in by_half.items()},
+    columns=2,
+    name="fig-minimisation-half-drawn",
+    caption=f"What the UNet (seed {first_seed}) draws, and what its top half draws from the same noise.",
+    alt="Sixteen digits drawn by the whole network and sixteen by its top half; the pixels' spread is "
+    + " and ".join(f"{float(pictures.clamp(0, 1).std()):.2f}" for pictures in by_half.values())
+    + ".",
+    data=pd.DataFrame({"panel": title, "spread of pixels": float(p.std())} for title, p in by_half.items()),
+)
+
+# %% [markdown]
 # ## Do layers align?
 #
 # In theory, in deep linear networks, the rank falls *because* neighbouring layers align: what one writes in its first direction the next reads in its
@@ -630,7 +740,8 @@ sd.show.fingerprint(
     named(sd.show.over_steps(recordings, excess)),
     name="fig-minimisation-alignment",
     caption="Alignment above its chance level over training, the mean over seeds, for every pair of matrices with eight directions or more "
-    "of which one feeds the other (~: queries and keys, which meet in a product).",
+    "of which one feeds the other. `a -> b`: a feeds b; `+>`: past a skip connection; `~`: the two meet in a product; `[q0]`, `[k0]`, `[v]`: queries and keys "
+    "of head 0, all values; `[:,0:64]`: only the columns that read that part; `ih`, `hh`: what an LSTM reads from below and from itself.",
     quantity="alignment above chance",
     signed=True,
     columns=1,
@@ -660,13 +771,41 @@ raw = [
     / np.mean([recording.alignment_chance(pair) for pair in recording.alignments if pair.arrow != "~"])
     for recording in recordings["language"]
 ]
+strongest = {
+    name: max(pairs_of(recordings[name][0]), key=lambda p, n=name: recordings[n][0].alignment(p)[-1]) for name in tasks
+}
+
+
+def falls_with_alignment(recording):
+    """Rank correlation over matrices: how far effective rank fell, and the mean excess of a matrix's pairs at the end."""
+    sharing = {
+        matrix: [
+            float(v[-1])
+            for pair, v in excess(recording).items()
+            if matrix in (part.split("[")[0] for part in pair.split())
+        ]
+        for matrix in recording.matrices
+    }
+    paired = [(-change(recording)[matrix], np.mean(found)) for matrix, found in sharing.items() if found]
+    return float(spearmanr(*zip(*paired, strict=True))[0])
+
+
+together = {name: [falls_with_alignment(recording) for recording in recordings[name]] for name in tasks}
 Markdown(
-    "At the start everything is at chance. Then some alignment appears, within the first part of training, and it stays weak: at its highest, "
+    "At the start everything is at chance. Then some alignment appears, and in the mean over pairs it stays weak: at its highest, "
     "the mean above chance is "
     + "; ".join(f"{spread([mean_excess(r).max() for r in recordings[name]])} ({name})" for name in tasks)
-    + f". The Transformer's bands are its queries and keys: {spread([a for a, _ in attention])} above chance at the end, the other pairs "
+    + ". Single pairs are not weak. At the end the most aligned pair of the first seed has an alignment, chance included, of "
+    + "; ".join(
+        f"**{spread([r.alignment(strongest[name])[-1] for r in recordings[name]])}** (`{short(str(strongest[name]))}`, {name})"
+        for name in tasks
+    )
+    + ". Does rank fall further where alignment is larger? Over the matrices of a network, the rank correlation of the two is "
+    + "; ".join(f"{spread(values)} ({name})" for name, values in together.items())
+    + f".\n\nThe Transformer's bands are its queries and keys: {spread([a for a, _ in attention])} above chance at the end, the other pairs "
     f"{spread([b for _, b in attention])}. A part of the bands in a plot of raw alignment is only that heads are small: the chance level of "
-    f"queries and keys is {spread(raw, 1)} times that of the other pairs before anything is learned."
+    f"queries and keys is {spread(raw, 1)} times that of the other pairs before anything is learned.\n\n"
+    "So rank falls in matrices whose neighbours are hardly aligned with them, and alignment cannot be the whole reason."
 )
 
 # %% [markdown]
@@ -736,8 +875,10 @@ Markdown(
 
 # %% [markdown]
 # Why noise does it too: the largest singular values of a matrix lie further apart from each other than the middle ones, and what is added must be
-# comparable with such a gap to turn the direction far {cite}`wedin1972perturbation`. So the *order* needs no learning. What does is how *early* the
-# first direction is in place, compared with the walk.
+# comparable with such a gap to turn the direction far {cite}`wedin1972perturbation`. So the *order* needs no learning. What may is how *early* the
+# first direction is in place, compared with the walk. One caution: the walk of this page is as far as training at the end only, and gets there by
+# steps as long as the learning rate, while an adaptive optimizer's first steps move all weights one way. Part of the distance in the last two
+# columns may be that.
 #
 # ## The drop of the learning rate
 #
@@ -782,11 +923,11 @@ def agreement_speed(recording):
     return speed(recording, at_the_drop["agreement with the end"](recording))
 
 
-def fastest_at_the_drop(found):
-    """Whether change is fastest in one of the two intervals that touch the drop."""
+def burst(found):
+    """Speed in the interval that begins at the drop over the highest in any other after the first quarter of the run."""
     steps, speeds = found
     begins = int(np.searchsorted(steps, drop["images"]))
-    return int(speeds.argmax()) in (begins - 1, begins)
+    return float(speeds[begins] / np.delete(speeds, begins).max())
 
 
 def slows_to(recording):
@@ -795,14 +936,25 @@ def slows_to(recording):
     return float(speeds[steps >= drop["images"]].mean() / speeds[steps < drop["images"]].mean())
 
 
-slowed = [slows_to(recording) for recording in recordings["images"]]
+bursts = {
+    of: {label: [burst(of(recording)) for recording in found["images"]] for label, found in both.items()}
+    for of in (rank_speed, agreement_speed)
+}
+slowed = {label: [slows_to(recording) for recording in found["images"]] for label, found in both.items()}
+rates = learning_rates(tasks["images"])
+rate_drop = rates[drop["images"] :].mean() / rates[len(rates) // 4 : drop["images"]].mean()
+slowed_by_rate = {label: [value / rate_drop for value in values] for label, values in slowed.items()}
 
 # %% tags=["remove-input"]
 Markdown(
-    "At the drop the loss begins to fall faster, and the rank stops falling. After the drop it changes at "
-    f"**{spread(slowed)}** times the speed it had before, and so do the singular vectors. The agreement with the end does rise steeply around the drop. "
-    "But agreement looks back from the end, and where nothing moves any more, the end begins. The change at the drop is that the weights "
-    "stop, and what a large learning rate had kept swinging comes to rest: enough for the loss, next to nothing for the spectrum."
+    "At the drop the loss begins to fall faster, and the rank slows down: after the drop it changes at "
+    f"**{spread(slowed['trained'])}** times the speed it had before. That is the learning rate: it falls to {rate_drop:.2g} of what it was, so for each "
+    f"unit of learning rate the rank changes {spread(slowed_by_rate['trained'])} times as fast as before. In the random walk, which knows nothing "
+    f"of a task, it is {spread(slowed_by_rate['random walk'])}. The agreement with the end rises before the drop rather than at it: in the interval that begins there "
+    f"it is {spread(bursts[agreement_speed]['trained'])} times as fast as in the fastest other one (in the walk "
+    f"{spread(bursts[agreement_speed]['random walk'])}). Agreement looks back from the end, and where nothing moves any more, the end begins. So "
+    "the change at the drop is that the weights nearly stop, and what a large learning rate had kept swinging comes to rest: enough for the loss, next "
+    "to nothing for the spectrum."
 )
 
 # %% [markdown]
@@ -835,18 +987,41 @@ low = {seed: low_rank_start(tasks["images"], seed) for seed in seeds}
 low_runs = sd.sweep(tasks["images"], start={"low rank": low}, seed=seeds, probe=Truncation(), device=device)
 low_recordings = [run.recording for run in low_runs]
 
+
+def begun_low(seed):
+    """The network that a run from low rank begins with."""
+    model = sd.tasks.build(tasks["images"], seed)
+    optimizer = tasks["images"].optimizer(model)
+    low[seed].restore(model, optimizer, tasks["images"].schedule(optimizer))
+    return model
+
+
+low_walks = [random_walk(begun_low(run.seed), run) for run in low_runs]
+
+
 # %% tags=["hide-input"]
+def mean_rank(recording):
+    return recording.effective_rank()
+
+
+trained_lines = {
+    "training error": lambda recording: whole(recording, "train_error"),
+    "validation error": lambda recording: whole(recording, "validation_error"),
+    "effective rank": mean_rank,
+}
+started = {
+    "as always": (recordings["images"], walks["images"]),
+    "from a quarter of the rank": (low_recordings, low_walks),
+}
 sd.show.curves(
-    sd.show.over_steps(
-        {"as always": recordings["images"], "from a quarter of the rank": low_recordings},
-        {
-            "training error": lambda recording: whole(recording, "train_error"),
-            "validation error": lambda recording: whole(recording, "validation_error"),
-            "effective rank": lambda recording: recording.effective_rank(),
-        },
+    pd.concat(
+        sd.show.over_steps({title: found}, lines)
+        for title, (trained, walked) in started.items()
+        for found, lines in ((trained, trained_lines), (walked, {"random walk": mean_rank}))
     ),
     name="fig-minimisation-low-start",
-    caption="The image classifier begun as always, and with only a quarter of the components of every matrix. A line a seed.",
+    caption="The image classifier begun as always, and with only a quarter of the components of every matrix. Grey: effective rank in a random walk from "
+    "there, as far. A line a seed.",
     ylabel="error rate, effective rank",
     ylim=(-0.03, 1.03),
 )
@@ -857,32 +1032,44 @@ Markdown(
     f"{spread([r.effective_rank()[-1] for r in low_recordings])}**, while the networks begun as always come down to "
     f"{spread([r.effective_rank()[-1] for r in recordings['images']])}. The validation error ends at "
     f"{spread([whole(r, 'validation_error')[-1] for r in low_recordings])} (as always: "
-    f"{spread([whole(r, 'validation_error')[-1] for r in recordings['images']])}). So at this weight decay training does not push the rank down from "
-    "wherever it is. It makes some directions large, and noise fills in the others. An initial matrix uses nearly all its directions; from there "
-    "the way leads down."
+    f"{spread([whole(r, 'validation_error')[-1] for r in recordings['images']])}). A random walk from the same low start, as far, rises to "
+    f"{spread([r.effective_rank()[-1] for r in low_walks])}: whatever moves a matrix so far puts something into its empty directions. So at this weight "
+    "decay training does not push the rank down from wherever it is. It stays below the walk from either start. An initial matrix uses nearly all its "
+    "directions; from there the way leads down."
 )
 
 # %% [markdown]
 # Two more failures have been on this page already: where matrices are small, the top half does not suffice ({numref}`fig-minimisation-truncated`);
-# and the sudden change at the drop of the learning rate is one of the loss, not of the rank ({numref}`fig-minimisation-drop`).
+# and what changes at once when the learning rate drops is the loss, not the rank ({numref}`fig-minimisation-drop`).
 
 # %% [markdown]
 # ## Claims
 #
-# Every claim of the paper about rank, truncation, alignment and agreement in the four tasks, tested on each seed. The bounds are ours and were chosen on
-# seeds 0 to 2. *Large* matrices have at least 16 singular values; pairs have at least eight directions; excess is alignment above its chance level. Then
+# Every claim of the paper about rank, truncation, alignment and agreement in the four tasks, tested on each seed. The bounds are ours: some
+# were chosen on seeds 0 to 2, the others follow from the random walk or a constant answer. What was changed later is said below. *Large* matrices have at least 16 singular values; pairs have at least eight directions; excess is alignment above its chance level. Then
 # statements of our own (R).
 
 
 # %% tags=["remove-input"]
 verdicts = {}
+grid = display(Markdown(""), display_id="minimisation-verdicts")  # filled in when all are judged
 
 
 def claim(id, statement, *, task, **tested):
-    """A claim, whose verdict is noted for the table at the end."""
+    """A claim, whose verdict is noted for the tables of all."""
     judged = sd.claim(id, statement, task=task, **tested)
     verdicts.setdefault(id, {}).setdefault(judged.verdict, []).append(task)
     return judged
+
+
+def verdict_table():
+    """All claims by task, in Markdown."""
+    columns = [*tasks, "language with its embedding spared", "all four"]
+    rows = []
+    for id, found in verdicts.items():
+        of = {task: verdict for verdict, judged in found.items() for task in judged}
+        rows.append(f"| {id} | " + " | ".join(of.get(column, "") for column in columns) + " |")
+    return f"| | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n" + "\n".join(rows)
 
 
 def per_seed(test):
@@ -899,14 +1086,12 @@ def share_of_head_starts(recording):
     return float(np.mean([s[-1, 0] / s[0, 0] > np.median(s[-1]) / np.median(s[0]) for s in spectra]))
 
 
-def share_beyond_walk(recording, walk):
-    at_random = change(walk)
-    return float(np.mean([value < at_random[matrix] - 0.005 for matrix, value in change(recording).items()]))
+def share_beyond_walks(recording, name):
+    """Share of the matrices whose rank falls by more than that of any matrix changes in any of the random walks."""
+    return float(np.mean([value < -at_random.get_group(name).abs().max() for value in change(recording).values()]))
 
 
-beyond = {
-    name: [share_beyond_walk(*pair) for pair in zip(recordings[name], walks[name], strict=True)] for name in tasks
-}
+beyond = {name: [share_beyond_walks(recording, name) for recording in recordings[name]] for name in tasks}
 
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
@@ -952,11 +1137,18 @@ for name in tasks:
 claim(
     "C3.3",
     "Effective rank changes suddenly at the drop of the learning rate: after the first quarter of the run its mean "
-    "absolute change a step is largest in one of the two intervals between snapshots that touch the drop.",
-    holds=[fastest_at_the_drop(rank_speed(recording)) for recording in recordings["images"]],
+    "absolute change a step is largest in the interval between snapshots that begins at the drop.",
+    holds=[value > 1 for value in bursts[rank_speed]["trained"]],
     tier=tier,
     task="images",
-    measured={"speed after the drop over speed before": slowed},
+    measured={
+        "speed at the drop over the highest elsewhere": bursts[rank_speed]["trained"],
+        "the same in the walk": bursts[rank_speed]["random walk"],
+        "mean speed after the drop over before": slowed["trained"],
+        "the same, a unit of learning rate": slowed_by_rate["trained"],
+        "the same, a unit of learning rate, in the walk": slowed_by_rate["random walk"],
+    },
+    chance=float(np.mean(bursts[rank_speed]["random walk"])),
 )
 
 
@@ -1014,11 +1206,16 @@ for name in tasks:
 
 
 # %% tags=["remove-input"]
-def lag(recording, late="validation_loss", early="train_loss"):
-    """How much later the validation loss has lost half of what it loses than the training loss, in shares of the run."""
-    return (
-        half_fall(recording.steps, whole(recording, late), 0) - half_fall(recording.steps, whole(recording, early), 0)
-    ) / recording.steps[-1]
+def lag(recording, known):
+    """How much later the second of two metrics has lost half of what it loses below a level, in shares of the run."""
+    early, late = (
+        half_fall(recording.steps, np.minimum(whole(recording, metric), level), 0) for metric, level in known.items()
+    )
+    return (late - early) / recording.steps[-1]
+
+
+def loss_lag(name, recording):
+    return lag(recording, {metric: guess[name][metric] for metric in ("train_loss", "validation_loss")})
 
 
 def fall(recording):
@@ -1027,22 +1224,25 @@ def fall(recording):
 
 
 grokked = sd.Recording.load(book_root() / "recordings" / "grokking_paper.npz")
-grokked_lag, grokked_fall = lag(grokked, "validation_error", "train_error"), fall(grokked)
+grokked_lag, grokked_fall = lag(grokked, {"train_error": 1, "validation_error": 1}), fall(grokked)
 
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
-    lags, falls = [lag(r) for r in recordings[name]], [fall(r) for r in recordings[name]]
+    lags, falls = [loss_lag(name, r) for r in recordings[name]], [fall(r) for r in recordings[name]]
     display(
         claim(
             "C3.5",
             f"In {name}, there is no sharp transition from memorising to generalising, and the fall of rank is less "
-            "than in grokking: half of the validation loss is gone within 2 % of the run after half of the training "
-            "loss, and a smaller share of the rank is lost than in the recorded grokking run.",
+            "than in grokking: half of the validation loss, below that of a constant answer, is gone within 2 % of the run "
+            "after half of the training loss, and a smaller share of the rank is lost than in the recorded grokking run.",
             holds=[a <= 0.02 and b < grokked_fall for a, b in zip(lags, falls, strict=True)],
             tier=tier,
             task=name,
             measured={
                 "lag of validation, share of the run": lags,
+                "distance of snapshots, share of the run": [
+                    np.diff(r.steps).max() / r.steps[-1] for r in recordings[name]
+                ],
                 "lag of validation, grokking": grokked_lag,
                 "share of the rank lost": falls,
                 "share of the rank lost, grokking": grokked_fall,
@@ -1055,40 +1255,44 @@ for name, shares in kept_apart.items():
     display(
         claim(
             "C4.1",
-            f"In {name}, the top half does nearly as well as the whole network: in the second half of training it adds "
-            "to both losses at most a tenth of what the bottom half adds.",
+            f"In {name}, the top half stays far closer to the whole network than the bottom half does: in the second half "
+            "of training it adds to both losses at most a tenth of what the bottom half adds.",
             holds=[share <= 0.1 for share in shares],
             tier=tier,
             task=name,
-            measured={"what is added, share of what the bottom half adds": shares},
+            measured={
+                "what is added, share of what the bottom half adds": shares,
+                "validation loss of the top half over that of the whole": relative[name],
+            },
         )
     )
 
 
 # %% tags=["remove-input"]
-def forgotten(recording, kind=""):
-    """The share of what training has taken off a loss that is lost with the top half: the smaller of two losses."""
+def over_guess(recording, name, kind=""):
+    """Loss of the bottom half in the second half of training over that of the best constant answer: the smaller of two."""
     return min(
-        (late(recording, f"bottom_{kind}{loss}") - late(recording, loss))
-        / (whole(recording, loss)[0] - late(recording, loss))
-        for loss in ("train_loss", "validation_loss")
+        late(recording, f"bottom_{kind}{loss}") / guess[name][loss] for loss in ("train_loss", "validation_loss")
     )
 
 
-forgot = {name: [forgotten(recording) for recording in recordings[name]] for name in tasks}
-forgot["language (embedding spared)"] = [forgotten(recording, "but_embedding_") for recording in recordings["language"]]
+useless = {name: [over_guess(recording, name) for recording in recordings[name]] for name in tasks}
+useless["language with its embedding spared"] = [
+    over_guess(recording, "language", "but_embedding_") for recording in recordings["language"]
+]
 
 # %% tags=["nbval-check-output", "hide-input"]
-for name, shares in forgot.items():
+for name, ratios in useless.items():
     display(
         claim(
             "C4.2",
-            f"In {name}, the bottom half does far worse: in the second half of training it loses at least half of what "
-            "training has taken off the losses.",
-            holds=[share >= 0.5 for share in shares],
+            f"In {name}, the bottom half does far worse: in the second half of training, on both losses, it is no better "
+            "than the best constant answer.",
+            holds=[ratio >= 1 for ratio in ratios],
             tier=tier,
             task=name,
-            measured={"share lost": shares},
+            measured={"loss of the bottom half over that of a constant answer": ratios},
+            chance=1.0,
         )
     )
 
@@ -1099,18 +1303,22 @@ def relative_start(recording):
     return float(np.mean([recording.alignment(p)[0] / recording.alignment_chance(p) for p in pairs_of(recording)]))
 
 
-def weak_but_early(recording, walk):
-    """Whether alignment passes all that the walk ever has within a quarter of the run, and stays below one half."""
+def early_excess(recording):
+    """Alignment above chance, the mean over pairs and over the first quarter of the run."""
     early = recording.steps <= 0.25 * recording.steps[-1]
-    height = mean_excess(recording)
-    raw_top = np.mean([recording.alignment(pair) for pair in pairs_of(recording)], axis=0).max()
-    return bool(height[early].max() > mean_excess(walk).max() and raw_top < 0.5)
+    return float(np.trapezoid(mean_excess(recording)[early], recording.steps[early]) / recording.steps[early][-1])
+
+
+def mean_raw(recording):
+    """Alignment over time, chance included, the mean over pairs."""
+    return np.mean([recording.alignment(pair) for pair in pairs_of(recording)], axis=0)
 
 
 starts = {name: [relative_start(r) for r in recordings[name]] for name in tasks}
 tops = {name: [float(mean_excess(r).max()) for r in recordings[name]] for name in tasks}
 ends = {name: [float(mean_excess(r)[-1]) for r in recordings[name]] for name in tasks}
-walk_tops = {name: [float(mean_excess(r).max()) for r in walks[name]] for name in tasks}
+early_on = {label: {name: [early_excess(r) for r in found[name]] for name in tasks} for label, found in both.items()}
+raw_tops = {name: [float(mean_raw(r).max()) for r in recordings[name]] for name in tasks}
 
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
@@ -1132,13 +1340,22 @@ for name in tasks:
     display(
         claim(
             "C5.2",
-            f"In {name}, a weak alignment appears early: within a quarter of the run the mean over pairs passes the "
-            "most that the random walk has at any time, and it never reaches one half.",
-            holds=[weak_but_early(*pair) for pair in zip(recordings[name], walks[name], strict=True)],
+            f"In {name}, a weak alignment appears early: averaged over pairs and over the first quarter of the run, the excess "
+            "is above that of every random walk, and the alignment itself, averaged over pairs, never reaches one half.",
+            holds=per_seed(
+                lambda i, name=name: (
+                    early_on["trained"][name][i] > max(early_on["random walk"][name]) and raw_tops[name][i] < 0.5
+                )
+            ),
             tier=tier,
             task=name,
-            measured={"highest mean excess": tops[name], "mean excess at the end": ends[name]},
-            chance=float(np.mean(walk_tops[name])),
+            measured={
+                "mean excess, first quarter": early_on["trained"][name],
+                "mean excess, first quarter of the walk": early_on["random walk"][name],
+                "mean excess at the end": ends[name],
+                "highest mean alignment, chance included": raw_tops[name],
+            },
+            chance=float(np.mean(early_on["random walk"][name])),
         )
     )
 
@@ -1148,6 +1365,10 @@ def trend(recording):
     """Rank correlation of the mean excess with the step after the first quarter of the run."""
     late = recording.steps >= 0.25 * recording.steps[-1]
     return float(spearmanr(recording.steps[late], mean_excess(recording)[late])[0])
+
+
+def signs(values):
+    return "rises" if min(values) > 0 else "falls" if max(values) < 0 else "changes between seeds"
 
 
 trends = {name: [trend(r) for r in recordings[name]] for name in tasks}
@@ -1171,12 +1392,12 @@ claim(
 claim(
     "C5.3",
     "There is no trend that all four share: after the first quarter of training the mean excess rises in some tasks "
-    "and falls in others.",
+    "and falls in others (signs at random would do so in 7 seeds of 8).",
     holds=per_seed(lambda i: len({trends[name][i] > 0 for name in tasks}) == 2),
     tier=tier,
     task="all four",
     measured={f"rank correlation with the step, {name}": trends[name] for name in tasks},
-    chance=0.0,
+    chance=7 / 8,
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
@@ -1184,18 +1405,16 @@ for name in tasks:
     display(
         claim(
             "C5.4",
-            f"In {name}, rank falls without strong alignment: in at least nine of ten matrices it ends clearly (0.005) "
-            "below that of the random walk, while the mean alignment of the pairs stays below one half.",
-            holds=per_seed(
-                lambda i, name=name: (
-                    beyond[name][i] >= 0.9
-                    and np.mean([recordings[name][i].alignment(p) for p in pairs_of(recordings[name][i])], axis=0).max()
-                    < 0.5
-                )
-            ),
+            f"In {name}, rank falls without strong alignment: in at least nine of ten matrices it falls by more than any "
+            "matrix changes in any random walk, while the mean alignment of the pairs stays below one half.",
+            holds=per_seed(lambda i, name=name: beyond[name][i] >= 0.9 and raw_tops[name][i] < 0.5),
             tier=tier,
             task=name,
-            measured={"share of matrices below the walk": beyond[name], "highest mean excess": tops[name]},
+            measured={
+                "share of matrices beyond the walks": beyond[name],
+                "largest change in a walk": at_random.get_group(name).abs().max(),
+                "highest mean alignment, chance included": raw_tops[name],
+            },
         )
     )
 
@@ -1221,20 +1440,15 @@ for name in tasks:
 claim(
     "C9.2",
     "Agreement with the end jumps at the drop of the learning rate: after the first quarter of the run its change a "
-    "step is largest in one of the two intervals between snapshots that touch the drop.",
-    holds=[fastest_at_the_drop(agreement_speed(recording)) for recording in recordings["images"]],
+    "step is largest in the interval between snapshots that begins at the drop.",
+    holds=[value > 1 for value in bursts[agreement_speed]["trained"]],
     tier=tier,
     task="images",
     measured={
-        "highest speed before the drop, per thousand steps": [
-            1000 * float(speeds[steps < drop["images"]].max())
-            for steps, speeds in map(agreement_speed, recordings["images"])
-        ],
-        "highest speed after": [
-            1000 * float(speeds[steps >= drop["images"]].max())
-            for steps, speeds in map(agreement_speed, recordings["images"])
-        ],
+        "speed at the drop over the highest elsewhere": bursts[agreement_speed]["trained"],
+        "the same in the walk": bursts[agreement_speed]["random walk"],
     },
+    chance=float(np.mean(bursts[agreement_speed]["random walk"])),
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
@@ -1261,7 +1475,7 @@ for name in tasks:
         claim(
             "R2",
             f"In {name}, the loss comes first: half of the fall of the mean effective rank comes after half of the fall "
-            "of the training loss.",
+            "of the training loss, counted from the loss of the best constant answer.",
             holds=[at[name, "effective rank", seed] > at[name, "training loss", seed] for seed in seeds],
             tier=tier,
             task=name,
@@ -1275,17 +1489,6 @@ for name in tasks:
 # %% tags=["nbval-check-output", "hide-input"]
 claim(
     "R3",
-    "At the drop of the learning rate the rank stands still: its mean absolute change a step is less than half of what "
-    "it was before.",
-    holds=[value < 0.5 for value in slowed],
-    tier=tier,
-    task="images",
-    measured={"speed after the drop over speed before": slowed},
-)
-
-# %% tags=["nbval-check-output", "hide-input"]
-claim(
-    "R4",
     "Low rank is not where training leads from everywhere: begun with a quarter of the components of every matrix, at "
     "the same norms, effective rank rises in every matrix.",
     holds=[all(value > 0 for value in change(recording).values()) for recording in low_recordings],
@@ -1294,6 +1497,7 @@ claim(
     measured={
         "mean effective rank, start": [r.effective_rank()[0] for r in low_recordings],
         "mean effective rank, end": [r.effective_rank()[-1] for r in low_recordings],
+        "mean effective rank, end of the walk": [r.effective_rank()[-1] for r in low_walks],
         "validation error": [whole(r, "validation_error")[-1] for r in low_recordings],
         "validation error, begun as always": [whole(r, "validation_error")[-1] for r in recordings["images"]],
     },
@@ -1303,14 +1507,17 @@ claim(
 # ### Reading the verdicts
 
 # %% tags=["remove-input"]
+grid.update(Markdown(verdict_table()))
 Markdown(
     f"""
 - **C3.1 and C3.2** are what is general, and the random walk does not do it: there the largest singular value outgrows the median by a factor of
   {spread([head_start(r)[0] for name in tasks for r in walks[name]])} only, in training by
   {spread([head_start(r)[0] for name in tasks for r in recordings[name]])}. Counting falls of any size is a weak test, though: the rank of a walk
-  falls, by a hair, in a share of {spread([share_that_fell(r) for name in tasks for r in walks[name]])} of its matrices. C5.4 asks for a clear one.
-- **C3.3 and C9.2** ask for the moment of the fastest change. At the drop of the learning rate it is the loss that speeds up. Rank changes fastest long before, and
-  stands still afterwards (R3). Agreement does rise fastest around the drop, because it is measured against an end that begins there.
+  falls, by a hair, in a share of {spread([share_that_fell(r) for name in tasks for r in walks[name]])} of its matrices. C5.4 asks for one
+  beyond all that happens in the walks.
+- **C3.3 and C9.2** ask for the moment of the fastest change, after the first quarter of the run. In the interval that begins at the drop the rank
+  changes at {spread(bursts[rank_speed]["trained"])} times, and agreement at {spread(bursts[agreement_speed]["trained"])} times its highest speed
+  elsewhere; in the walk at {spread(bursts[rank_speed]["random walk"])} and {spread(bursts[agreement_speed]["random walk"])} times. It is the loss that speeds up at the drop.
 - **C3.4** has to be read with what was there before training: then types of layers, or widths, explained
   {", ".join(f"{np.mean(textures(name, lambda rank: rank[0])[0]):.0%} ({name})" for name in tasks)} of the variance of effective rank
   already, because they differ in shape. Of the *changes*, they explain
@@ -1320,16 +1527,28 @@ Markdown(
   classifier are {np.diff(recordings["images"][0].steps).max() / recordings["images"][0].steps[-1]:.0%} of its run apart.
 - **C4.1** depends on size: it is strict where matrices have tens of components. The next chapter asks again, with
   more weight decay.
-- **C4.2** asks for much. The bottom half is worse than the top half everywhere, by a factor of
-  {", ".join(f"{spread(1 / np.array(values), 0)} ({name})" for name, values in kept_apart.items())} in what it adds to the loss. What it forgets of all that was
-  learned lies near the bound of one half in several tasks, so a seed decides.
+- **C4.2**: the loss of the bottom half, over that of the best constant answer, is
+  {"; ".join(f"{spread(ratios)} ({name})" for name, ratios in useless.items())}. Below 1 it still knows something.
 - **C5.2** is what the paper calls weak, and the figure says how weak. Whether it becomes more diffuse later is not the same everywhere: the mean at
   the end is {", ".join(f"{np.mean(np.divide(ends[name], tops[name])):.2f} ({name})" for name in tasks)} of its highest.
-- **C5.3**, second part: the trend differs between tasks, and in some tasks between seeds as well.
-- **C9.1** is the statement one usually sees, and it holds for noise as well. **R1** is what is left of it. But the walk of this page takes steps
-  as long as the learning rate, while an adaptive optimizer's first steps move all weights one way: part of the margin of R1 may be that.
+- **C5.3**, second part, is nearly certain by chance: four random signs differ in 7 cases of 8. What says more is whether a task keeps its sign over
+  the seeds: {"; ".join(f"{name}: {signs(trends[name])}" for name in tasks)}.
+- **C9.1** is the statement one usually sees, and it holds for noise as well. **R1** is what is left of it, with the caution given there.
 """
 )
+
+# %% [markdown]
+# ### What was corrected
+#
+# Some tests were changed after their verdicts on these seeds had been seen, since they did not test what they said.
+#
+# - **C3.3 and C9.2** also took the interval that *ends* at the drop, where nothing has dropped yet. Now only the one that begins there counts.
+# - **C4.2** compared the bottom half with the untrained network, which in speech and generation is far worse than knowing nothing. Now it is compared with the
+#   best constant answer.
+# - **C3.5 and R2** counted the fall of the loss from the untrained network. Now it counts from the best constant answer.
+# - **C5.2** compared highest values, which grow with the number of snapshots. Now it compares means over the same window.
+# - **C5.4** had a bound of our own, 0.005. Now it is the largest change in the random walks.
+# - A statement that the rank stands still after the drop measured the learning rate, and is gone.
 
 # %% [markdown]
 # ## Paper and this book
@@ -1369,7 +1588,8 @@ Markdown(
 # %% [markdown]
 # - **What the laptop tier changes**: the data (made from scikit-learn's digits, from a telephone standard, and from Python's own help pages, so that
 #   nothing has to be downloaded), the sizes of the networks, learning rates and numbers of updates. The kinds of layers, losses, optimizers and
-#   schedules are the paper's. The image classifier's weight decay is stronger than the paper's, in a run that is far shorter.
+#   schedules are the paper's. The image classifier's weight decay is stronger than the paper's, in a run that is far shorter: what
+#   counts is decay times the sum of the learning rates, which stays near the paper's.
 # - **Effective rank** is $\exp(H)/R$, as in the paper's code; its Equation 1 is the entropy itself.
 # - **Truncation** spares the last matrix and cuts the embedding, as in the paper; sparing the embedding as well is ours.
 # - **Learning rates**: where the paper's text and code disagree (the second drop for VGG-16, the length of the Transformer's cosine), each task's
@@ -1435,7 +1655,7 @@ check_head_start(head_start_of)
 # %%
 def bottom_half(W):
     U, s, Vh = np.linalg.svd(W, full_matrices=False)
-    k = len(s) // 2
+    k = ceil(len(s) / 2)
     return U[:, :k] @ np.diag(s[:k]) @ Vh[:k]
 
 
@@ -1476,7 +1696,8 @@ check_bottom_half(bottom_half)
 
 # %%
 def distances(rates, end):
-    return end * np.cumsum(rates) / np.sum(rates)
+    travelled = np.concatenate([[0], np.cumsum(rates)])
+    return end * travelled / travelled[-1]
 
 
 check_distances(distances)
@@ -1557,7 +1778,8 @@ my_training = my_walk = recordings["images"][0]  # put your two recordings here
 
 
 def share_fell(trained, walk):
-    return np.mean([trained.effective_rank(name)[-1] < trained.effective_rank(name)[0] for name in trained.matrices])
+    wide = [name for name, shape in trained.shapes.items() if min(shape) >= 16]
+    return np.mean([trained.effective_rank(name)[-1] < trained.effective_rank(name)[0] for name in wide])
 
 
 check_share_fell(share_fell, my_training, my_walk)
@@ -1589,10 +1811,11 @@ check_share_fell(share_fell, recordings["language"][0], walks["language"][0])
 #
 # ## What this page does not show
 #
-# - **Why.** Rank falls in four kinds of networks, and alignment between neighbours, which is the reason in deep linear ones, is too weak to be it. What
-#   it is instead is open.
+# - **Why.** Rank falls in four kinds of networks, and alignment between neighbours, which is the reason in deep linear ones, is weak for most pairs, so
+#   it cannot be the whole reason. What else there is is open.
 # - **That low rank is good.** No network here was made better by it. How weight decay, rank and error hang together is the next chapter.
-# - **Large networks and real data**, at the laptop tier. The tiers `gpu` and `paper` have them.
+# - **Large networks and real data.** The networks here have 60 to 155 thousand parameters. The tiers `gpu` and `paper` have large ones, and no run of
+#   theirs is recorded yet.
 # - **A perfect control.** The walk keeps the distance of each weight and the learning rates. A control that keeps more of training, such as
 #   random labels, would explain more.
 # - **Normalisation.** Weights before BatchNorm or GroupNorm have a scale, and scales of channels, that the function does not see
