@@ -224,3 +224,42 @@ def test_what_only_goes_wrong_on_the_readers_network_is_named(
     trained: sd.Recording, walk: sd.Recording, answer: Callable[..., Any], says: str
 ) -> None:
     assert says in named(check_share_fell(answer, trained, walk))
+
+
+def starter_head_start(s: Any) -> Any:
+    return s[-1, 0] / np.median(s[-1])
+
+
+def starter_bottom_half(W: Any) -> Any:
+    U, s, Vh = np.linalg.svd(W, full_matrices=False)
+    k = ceil(len(s) / 2)
+    return U[:, :k] @ np.diag(s[:k]) @ Vh[:k]
+
+
+def starter_distances(rates: Any, end: float) -> Any:
+    travelled = np.concatenate([[0], np.cumsum(rates)])
+    return end * travelled / travelled[-1]
+
+
+def starter_between(values: Any, groups: Any) -> Any:
+    return np.var([values[groups == group].mean() for group in np.unique(groups)]) / np.var(values)
+
+
+def starter_share_fell(trained: Any, walk: Any) -> float:
+    wide = [name for name, shape in trained.shapes.items() if min(shape) >= 16]
+    return float(np.mean([trained.effective_rank(name)[-1] < trained.effective_rank(name)[0] for name in wide]))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "named"),
+    [
+        (check_head_start(starter_head_start), "how far the largest is above the median at the end"),
+        (check_bottom_half(starter_bottom_half), "this is the top half"),
+        (check_distances(starter_distances), "this adds up lengths"),
+        (check_explained(starter_between), "groups of different sizes do not count alike"),
+        (check_share_fell(starter_share_fell, *made_recordings()), "this counts every fall"),
+    ],
+)
+def test_what_the_page_begins_with_has_one_mistake_and_it_is_named(verdict: Verdict, named: str) -> None:
+    assert not verdict.right
+    assert named in verdict.message
