@@ -16,8 +16,8 @@
 #
 # Multiply all weights of a network by 0.999 after every update, and its matrices end with fewer directions in use. That is strange: a
 # number times a matrix has the rank of the matrix. In four tasks the stronger the decay, the lower the effective rank, until nothing is
-# learned at all. Then we take the explanation apart, and find a network *without* decay on its convolutions, with weights many times larger,
-# that ends with the same low rank. Neither small weights nor decay as such can be what does it.
+# learned at all. Then we take one network apart: in the ConvNet, where BatchNorm undoes scale, a twin *without* decay on its convolutions, with
+# weights many times larger, ends with the same low rank. There, neither small weights nor decay as such can be what does it.
 
 # %% tags=["parameters", "hide-input"]
 tier = "laptop"  # smoke (a test), laptop (this page), gpu (real datasets), paper (the paper's own settings)
@@ -45,7 +45,7 @@ from specdyn.exercises.weight_decay import (
 )
 from specdyn.interventions import HoldNorm, ShrinkNuclear, Truncation, reestimate, rescaled
 from specdyn.tasks import ImageClassification
-from specdyn.tasks.task import at_tier
+from specdyn.tasks.task import at_tier, build
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 
@@ -57,6 +57,48 @@ runs = sd.sweep(tasks, weight_decay=decays, seed=seeds, probe=Truncation(), devi
 # %% tags=["hide-input"]
 by_decay = {(name, decay): list(runs.sel(task=name, weight_decay=decay)) for name in tasks for decay in decays[name]}
 recordings = {key: [run.recording for run in found] for key, found in by_decay.items()}
+cpu = torch.device("cpu")
+data = {name: task.data(seeds[0], cpu) for name, task in tasks.items()}
+
+
+class Constant(nn.Module):
+    """An answer that does not look: the same distribution over characters in every frame."""
+
+    def __init__(self, characters):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(characters))
+
+    def forward(self, features):
+        return self.logits.expand(*features.shape[:2], -1)
+
+
+def entropy(labels):
+    """The loss, in nats, of the best answer that is always the same: how often each label comes."""
+    shares = torch.unique(labels, return_counts=True)[1] / labels.numel()
+    return float(-(shares * shares.log()).sum())
+
+
+def loss_of_constant_speech(task, spoken):
+    """CTC of the best distribution that is the same in every frame; in one distribution it has one minimum to find."""
+    model = Constant(len(spoken.alphabet))
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=50, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimizer.zero_grad()
+        value = task.loss(model, spoken)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return float(loss().detach())
+
+
+constant = {
+    "images": entropy(data["images"].train_labels[: tasks["images"].evaluated]),
+    "generation": 1.0,  # the noise has variance 1 and mean 0
+    "speech": loss_of_constant_speech(tasks["speech"], data["speech"].evaluated),
+    "language": entropy(data["language"].train_sample[:, 1:]),
+}
 
 
 def learning_rates(task):
@@ -87,12 +129,14 @@ for (name, decay), found in by_decay.items():
 ends = pd.DataFrame(rows)
 ends["loss"] = ends["whole_train_loss"].fillna(ends["train_loss"])  # with BatchNorm counting again, as for the halves
 ends["collapsed"] = ends["largest"] < 0.01
-ends["alive"] = ~ends["collapsed"] & ends["diverged at"].isna()
+ends["learned"] = ends["loss"] <= 0.95 * ends["task"].map(constant)  # a network that diverged has no loss, and has not
+ends["alive"] = ends["learned"] & ~ends["collapsed"] & ends["diverged at"].isna()
+alive = ends.set_index(["task", "decay", "seed"])["alive"]
 
 
 # %% tags=["hide-input"]
 def by_decay_of(column, panel="task", series="task", table=None):
-    """A column of the table of ends, for `by_setting`; a run that collapsed or diverged has no value."""
+    """A column of the table of ends, for `by_setting`; a run that collapsed, diverged or learned nothing has no value."""
     table = ends if table is None else table
     return pd.DataFrame(
         {
@@ -111,8 +155,8 @@ sd.show.by_setting(
     x="exposure",
     name="fig-decay",
     caption="Effective rank at the end, averaged over the matrices of a network, against how much it was exposed to decay: the sum of all "
-    "learning rates times weight decay (times ten for images, see below). A dot a seed, a line through the medians. Networks whose weights "
-    "have all gone to zero are left out.",
+    "learning rates times weight decay (times ten for images, see below). A dot a seed, a line through the medians. Networks that "
+    "have learned nothing are left out.",
     ylabel="effective rank",
     ylim=(0, 1),
 )
@@ -120,7 +164,7 @@ sd.show.by_setting(
 # %% [markdown]
 # :::{admonition} On this page
 # **You will be able to explain** what stronger {term}`weight decay` does to singular values, to rank, to alignment and to what networks can
-# still do; on which axis decays of different optimizers compare; why a small norm is not the reason for a low rank; and what is, in a
+# still do; on which axis decays of SGD and AdamW compare; why a small norm is not the reason for a low rank; and what is, in a
 # network with {term}`BatchNorm`.
 #
 # **You need** stochastic gradient descent with momentum, roughly what AdamW is, and {doc}`rank_minimisation`, where the four tasks are
@@ -163,8 +207,19 @@ def spread(values, digits=2):
 def fate(part):
     """What became of the runs of a setting, in words."""
     gone = [f"diverged at step {int(step)}" for step in part["diverged at"].dropna()]
-    still = int((part["collapsed"] & part["diverged at"].isna()).sum())
-    return "; ".join(gone + ([f"{still} of {len(part)} collapsed"] if still else [])) or "trained"
+    here = part[part["diverged at"].isna()]
+    nothing, vanished = int((~here["learned"]).sum()), int(here["collapsed"].sum())
+    if nothing:
+        gone.append(f"{nothing} of {len(part)} learned nothing")
+    if vanished:
+        gone.append(f"{vanished} of {len(part)} collapsed")
+    return "; ".join(gone) or "trained"
+
+
+def strongest(name):
+    """The strongest decay under which the networks of all seeds live."""
+    lives = ends[ends["task"] == name].groupby("decay")["alive"].all()
+    return max(lives.index[lives], default=0.0)
 
 
 overview = [
@@ -182,16 +237,15 @@ overview = [
 pd.DataFrame(overview).set_index(["task", "weight decay"])
 
 # %% [markdown]
-# Nothing is left out of this table: a run that diverges stays in it with its step, and a network *collapsed* when even the largest singular
-# value of all its matrices ended below a hundredth of where it began.
+# Nothing is left out of this table: a run that diverges stays in it with its step. A network *learned nothing* when its training loss ends less than
+# 5 % below that of the best answer that does not look at its input (how often each label or character comes; 1, the variance of the noise, for the digits), and it
+# *collapsed* when even the largest singular value of all its matrices ended below a hundredth of where it began. *Alive* is a network that did none of this.
 #
 # ### What the numbers mean
 #
 # On test data that decided nothing:
 
 # %% tags=["hide-input"]
-cpu = torch.device("cpu")
-data = {name: task.data(seeds[0], cpu) for name, task in tasks.items()}
 trained = {key: [run.model() if run.diverged_at is None else None for run in found] for key, found in by_decay.items()}
 first_models = {key: found[0] for key, found in trained.items() if found[0] is not None}
 with torch.no_grad():
@@ -199,22 +253,39 @@ with torch.no_grad():
         (name, decay): [tasks[name].quality(model, data[name]) for model in found if model is not None]
         for (name, decay), found in trained.items()
     }
-shown = {"images": "test_error", "generation": "test_loss", "speech": "test_cer", "language": "test_loss"}
-said = {
-    "images": "images named wrongly",
-    "generation": "squared error of the noise",
-    "speech": "characters to be edited, per character",
-    "language": "loss in nats a token",
+
+
+def known(name, row):
+    """A result on test data as people in the field say it."""
+    if name == "images":
+        return {"accuracy, %": 100 * (1 - row["test_error"])}
+    if name == "generation":
+        return {"noise error (1 = knows nothing)": row["test_loss"]}
+    if name == "speech":
+        return {"character error rate, %": 100 * row["test_cer"]}
+    return {"perplexity": row["perplexity"], "bits per character": row["bits_per_character"]}
+
+
+by_chance = {
+    "images": f"{100 * torch.bincount(data['images'].test_labels).max() / len(data['images'].test_labels):.0f}",
+    "generation": "1",
+    "speech": "100 (says nothing)",
+    "language": f"{np.exp(constant['language']):.1f}; {constant['language'] / np.log(2):.2f} bits a token",
 }
 pd.DataFrame(
     {
         "task": name,
         "weight decay": f"{decay:g}",
         "effective rank": spread([r.effective_rank()[-1] for r in recordings[name, decay]]),
-        "on test data": spread([row[shown[name]] for row in found], 3),
-        "which is": said[name],
+        "which is": "; ".join(known(name, found[0])),
+        "on test data": "; ".join(
+            spread([known(name, row)[measure] for row in found], 1 if "%" in measure else 2)
+            for measure in known(name, found[0])
+        ),
+        "an answer that does not look": by_chance[name],
     }
     for (name, decay), found in qualities.items()
+    if found
 ).set_index(["task", "weight decay"])
 
 
@@ -245,8 +316,10 @@ sd.show.images(
     {title: mosaic(torch.as_tensor(pictures).clamp(-1, 2)) for title, pictures in drawn.items()},
     columns=2,
     name="fig-decay-drawn",
-    caption="Digits drawn by the UNets at each weight decay, twelve each, not selected.",
-    alt=f"Pictures drawn by networks trained at {', '.join(drawn)}.",
+    caption="Digits drawn by the UNets at each weight decay, twelve each, not selected. Each panel has its own contrast.",
+    alt="Pictures drawn by networks trained at each decay, with the spread of their pixels: "
+    + ", ".join(f"{title} {float(torch.as_tensor(pictures).std()):.2f}" for title, pictures in drawn.items())
+    + ".",
     data=pd.DataFrame(
         {"panel": title, "spread of pixels": float(torch.as_tensor(pictures).std())}
         for title, pictures in drawn.items()
@@ -290,7 +363,7 @@ Markdown(
 # %% [markdown]
 # ## Through the spectrum
 #
-# One matrix of each network, of the kind the paper shows, at three decays: none, one from the middle, and the strongest.
+# One matrix of each network, of the kind the paper shows, at three decays: none, one from the middle, and the strongest under which all seeds live.
 
 
 # %% tags=["hide-input"]
@@ -307,7 +380,8 @@ def example(name):
 
 
 def three(name):
-    return list(dict.fromkeys([0.0, decays[name][len(decays[name]) // 2], decays[name][-1]]))
+    middle = decays[name][len(decays[name]) // 2]
+    return sorted({0.0, min(middle, strongest(name)), strongest(name)})
 
 
 panels = {f"{name}, decay {decay:g}": (name, decay) for name in tasks for decay in three(name)}
@@ -375,7 +449,13 @@ factors = {
     (name, decay): {said: against_none(name, decay, pick) for said, pick in picked.items()} for name, decay in by_decay
 }
 kept = pd.DataFrame(
-    {"panel": name, "series": said, "seed": seed, "weight decay": decay, "value": value}
+    {
+        "panel": name,
+        "series": said,
+        "seed": seed,
+        "weight decay": decay,
+        "value": value if alive[name, decay, seed] else np.nan,
+    }
     for (name, decay), both in factors.items()
     for said, values in both.items()
     for seed, value in zip(seeds, values, strict=True)
@@ -385,7 +465,7 @@ sd.show.by_setting(
     x="weight decay",
     name="fig-decay-kept",
     caption="The largest and the median singular value at the end, each over that of the network without decay: the geometric mean over matrices "
-    "with at least 16 singular values.",
+    "with at least 16 singular values. Only networks that are alive.",
     ylabel="over that without decay",
     sharey=False,
 )
@@ -406,35 +486,36 @@ Markdown(
 # ### When everything vanishes
 
 # %% tags=["remove-input"]
-gone = dict.fromkeys(ends[ends["collapsed"]][["task", "decay"]].itertuples(index=False, name=None))
+unlearned = ends[~ends["learned"] & ends["diverged at"].isna()]
+gone = dict.fromkeys(unlearned[["task", "decay"]].itertuples(index=False, name=None))
 
 
 def vanishing(name, decay):
-    """What is left of a setting in which a network collapsed, in words."""
+    """What is left of a setting in which a network learned nothing, in words."""
     part = ends[(ends["task"] == name) & (ends["decay"] == decay)]
     left = ", ".join(f"{value:.1e} (seed {seed})" for seed, value in zip(part["seed"], part["largest"], strict=True))
     return (
         f"- **{name}, decay {decay:g}**: of the largest singular values no matrix keeps more than {left}. The training loss ends at "
-        f"{spread(part['loss'])}, where it began at {spread([r.metrics['train_loss'][0] for r in recordings[name, decay]])}, and the effective "
-        f"rank anywhere from {spread(part['rank'])}."
+        f"{spread(part['loss'])}, where an answer that does not look has {constant[name]:.2f}, and the effective rank at {spread(part['rank'])}."
     )
 
 
-Markdown("\n".join(vanishing(*setting) for setting in gone) or "No network collapsed at this tier.")
+Markdown("\n".join(vanishing(*setting) for setting in gone) or "Every network learned something at this tier.")
 
 # %% [markdown]
-# This is a {term}`collapse` of size: all singular values go, the large ones included, and the network has forgotten what it knew. Whatever effective
-# rank is left is a ratio of vanishing numbers. It is not the low rank of a network that works, so such networks are left out of all figures and tests on this
-# page but those about collapse itself.
+# This is a {term}`collapse` of size: all singular values go, the large ones included, and the network knows no more than how often each answer comes. Whatever
+# effective rank is left is a ratio of vanishing numbers. It is not the low rank of a network that works, so such networks are left out of all figures and
+# tests on this page but those about collapse itself.
 #
 # (decay-axis)=
-# ### One axis for four optimizers
+# ### One axis for two optimizers
 #
 # AdamW multiplies a weight by $1 - \eta_t \lambda$ in step $t$. A weight that no gradient touches is left with
 #
 # $$ \prod_t (1 - \eta_t \lambda) \approx \exp\Big(-\lambda \sum_t \eta_t\Big) $$
 #
-# of itself. So what counts is not $\lambda$ but its product with the sum of the learning rates: the **exposure**. SGD as it is commonly
+# of itself. For such a weight what counts is not $\lambda$ but its product with the sum of the learning rates: the **exposure**. Weights that learn also have
+# gradients, so the four curves of {numref}`fig-decay` come closer on this axis and do not coincide. SGD as it is commonly
 # used adds $\lambda W$ to the gradient; this is *coupled* decay {cite}`loshchilov2019decoupled`. It then passes through the momentum, which
 # adds up ten such steps at momentum 0.9, so the exposure is ten times as large.
 
@@ -521,7 +602,6 @@ def within_mlp(pair):
 
 everywhere = {key: [excess(r) for r in found] for key, found in recordings.items()}
 mlp = {key: [excess(r, within_mlp) for r in found] for key, found in recordings.items() if key[0] == "language"}
-alive = ends.set_index(["task", "decay", "seed"])["alive"]
 aligned = pd.DataFrame(
     {
         "panel": name,
@@ -554,11 +634,11 @@ sd.show.by_setting(
 #    {cite}`kobayashi2024weight`.
 # 3. **Relative step size.** Small weights are turned further by steps of the same length. What was learned, or drawn, long ago is overwritten
 #    sooner, and what is not rebuilt is gone {cite}`galanti2025sgd,kosson2024rotational`.
-# 4. **The optimizer.** It is the coupling of decay with momentum.
+# 4. **Coupling.** It is that decay passes through the momentum.
 #
 # The ConvNet is the place to decide, because after each convolution stands a {term}`BatchNorm`: multiply a convolution by any number,
-# and the network computes what it did before {cite}`vanlaarhoven2017l2`. One setting of decay from the sweep, three seeds, and ten
-# ways to change one thing.
+# and the network computes what it did before {cite}`vanlaarhoven2017l2`. One setting of decay from the sweep, three seeds, and
+# changes to it.
 
 # %%
 images = replace(tasks["images"], weight_decay=strength)
@@ -591,8 +671,7 @@ changed_tasks = {
 changed = sd.sweep(changed_tasks, seed=seeds, keep=[drop], device=device)
 
 # %% tags=["hide-input"]
-alive_images = ends[(ends["task"] == "images")].groupby("decay")["alive"].all()
-stronger = max(decay for decay, alive in alive_images.items() if alive)  # the strongest that no seed collapses under
+stronger = strongest("images")
 conditions = {"no decay": by_decay["images", 0.0], "decay": by_decay["images", strength]}
 conditions["stronger decay"] = by_decay["images", stronger]
 conditions |= {name: list(changed.sel(task=name)) for name in changed_tasks}
@@ -614,8 +693,8 @@ def rank_of_convolutions(recording):
 
 twins = {name: [run.recording for run in conditions[name]] for name in ("no decay", "decay", "twin without decay")}
 over_time = {
-    "effective rank of the convolutions": rank_of_convolutions,
-    "norm over the initial norm, log10": lambda r: np.log10(growth(r)),
+    "effective rank": rank_of_convolutions,
+    "norm, times the initial one (log10)": lambda r: np.log10(growth(r)),
 }
 sd.show.curves(
     pd.concat(
@@ -626,7 +705,7 @@ sd.show.curves(
     name="fig-decay-twin",
     caption="The network with decay, the one without, and the twin: no decay on its convolutions, but steps that grow. A line a seed. The norm "
     "is the geometric mean over convolutions.",
-    ylabel="rank; log10 of norm",
+    ylabel="as the title says",
     sharey=False,
 )
 
@@ -648,12 +727,14 @@ Markdown(
 # %% [markdown]
 # So neither a small norm nor the shrinking itself is needed. What twin and decayed network have in common is the size of a step *relative* to
 # the weight it changes. That is the third explanation. But one exact equivalence on half of a network is not yet a cause. So try it from the
-# other side, and change the relative step alone.
+# other side.
 #
 # ### Hold the norm
 #
-# No decay; after every update each matrix is rescaled to its initial norm, or to half of that. Smaller weights, larger relative steps. And the
-# reverse: decay, with the norm restored after every update, so that on matrices nothing is left of it.
+# No decay; after every update each matrix is rescaled to its initial norm, or to half of that. Smaller weights, larger relative steps. This changes norm
+# and step together; for convolutions the argument of the twin says which of the two matters: a norm held at 1/2 is a norm held at 1 with 4 times
+# the learning rate, step by step. One confound stays. The last layer is held too, and no normalisation follows it: held at half, it also limits how
+# large the logits can become. And the reverse: decay, with the norm restored after every update, so that on matrices nothing is left of it.
 #
 # :::{admonition} Predict: decay with the norm restored after every update; no decay with the norm held at half. Which of the two ends with the lower rank?
 # :class: dropdown
@@ -682,8 +763,7 @@ held_with_decay = sd.sweep(images, constraint={"norm held, with decay": HoldNorm
 # %% [markdown]
 # ### Switch it off
 #
-# And last: decay until the learning rate falls to a tenth, none from there on. If decay is what keeps small directions down, they should come
-# back.
+# And last: decay until the learning rate falls to a tenth, none from there on. Do small directions come back when nothing keeps them down?
 
 # %%
 matched = {run.seed: run for run in conditions["decoupled, ten times"]}
@@ -704,24 +784,57 @@ models = {name: [run.model() for run in found] for name, found in conditions.ite
 # %% [markdown]
 # ## Two ways to lose rank
 #
-# Before the results, one thing about the measure. BatchNorm undoes not only the scale of a convolution but that of every single output channel. A
-# channel whose weights fade is a row of the matrix that goes to zero: the effective rank falls, and the function does not change at all. So give
-# every row length 1 and measure again. What is left are the directions of the channels, and not how loud they are; call it the **rank of the
-# channels**.
+# Before the results, one thing about the measure. BatchNorm undoes not only the scale of a convolution but that of every single output channel: how
+# long a row of the matrix is says nothing about what the next layer receives. So measure twice more.
+#
+# - Give every row length 1. What is left are the directions of the channels; call it the **rank of the channels**.
+# - Give every row the length that BatchNorm makes of it, its scale $|\gamma|$; call it the **rank passed on**. Where a channel is switched off, its weights
+#   and its $\gamma$ have faded together, and it counts as little here as it does for the network.
 
 
 # %%
-def channel_rank(weight):
-    """Effective rank of a convolution with every output channel scaled to length 1."""
+def channel_rank(weight, loudness=1.0):
+    """Effective rank of a convolution with every output channel scaled to length 1, or to a loudness (outputs,)."""
     W = weight.detach().numpy().reshape(len(weight), -1).astype(float)
-    length = np.linalg.norm(W, axis=1, keepdims=True)
-    return sd.effective_rank(np.linalg.svd(W / np.where(length > 0, length, 1), compute_uv=False))
+    length = np.linalg.norm(W, axis=1)
+    scale = loudness / np.where(length > 0, length, 1)
+    return sd.effective_rank(np.linalg.svd(W * scale[:, None], compute_uv=False))
 
 
 # %% tags=["hide-input"]
+def blocks(model):
+    """Each convolution's weight, and the scale |gamma| that BatchNorm gives its channels."""
+    parts = list(model.modules())
+    weights = [part.weight for part in parts if isinstance(part, nn.Conv2d)]
+    scales = [part.weight.detach().abs().numpy() for part in parts if isinstance(part, nn.BatchNorm2d)]
+    return list(zip(weights, scales, strict=True))
+
+
 def channel_ranks(name):
-    """The mean over convolutions, for each seed."""
-    return [float(np.mean([channel_rank(w) for w in model.parameters() if w.ndim == 4])) for model in models[name]]
+    """The rank of the channels: the mean over convolutions, for each seed."""
+    return [float(np.mean([channel_rank(weight) for weight, _ in blocks(model)])) for model in models[name]]
+
+
+def ranks_passed_on(name):
+    """The rank passed on: the mean over convolutions, for each seed."""
+    return [float(np.mean([channel_rank(*block) for block in blocks(model)])) for model in models[name]]
+
+
+def cosine_with_start(run, model):
+    """How much of its initial direction a convolution has kept: the cosine of weights before and after, mean over convolutions."""
+    first = [weight.detach().flatten() for weight, _ in blocks(build(run.task, run.seed))]
+    last = [weight.detach().flatten() for weight, _ in blocks(model)]
+    return float(np.mean([torch.cosine_similarity(a, b, dim=0) for a, b in zip(first, last, strict=True)]))
+
+
+def faded(model):
+    """How many channels have weights below a hundredth of the largest in their layer, and how many of these a gamma as small."""
+    found, silent = 0, 0
+    for weight, scale in blocks(model):
+        length = weight.detach().flatten(1).norm(dim=1).numpy()
+        gone = length < 0.01 * length.max()
+        found, silent = found + int(gone.sum()), silent + int((gone & (scale < 0.01 * scale.max())).sum())
+    return found, silent
 
 
 @torch.no_grad()
@@ -752,6 +865,8 @@ told = {
         "norm": final(name, growth),
         "rank": final(name, rank_of_convolutions),
         "channels": channel_ranks(name),
+        "passed on": ranks_passed_on(name),
+        "cosine": [cosine_with_start(*both) for both in zip(found, models[name], strict=True)],
     }
     for name, found in conditions.items()
 }
@@ -762,12 +877,18 @@ pd.DataFrame(
         "norm of convolutions, end over start": spread(row["norm"], 1),
         "effective rank of convolutions": spread(row["rank"]),
         "rank of their channels": spread(row["channels"]),
+        "rank passed on": spread(row["passed on"]),
+        "cosine with their start": spread(row["cosine"]),
     }
     for name, row in told.items()
 ).set_index("").rename_axis(None)
 
 # %% tags=["hide-input"]
-in_words = {"rank": "effective rank of the convolutions", "channels": "rank of their channels"}
+in_words = {
+    "rank": "effective rank of the convolutions",
+    "channels": "rank of their channels",
+    "passed on": "rank passed on",
+}
 
 
 def below(name, column):
@@ -783,12 +904,12 @@ sd.show.dots(
         for value in below(name, column)
     ),
     name="fig-decay-apart",
-    caption="Effective rank at the end minus that of the same seed without decay: the mean over convolutions, of the matrices as they are and with every "
-    "channel scaled to length 1. A dot a seed.",
+    caption="Effective rank at the end minus that of the same seed without decay: the mean over convolutions, of the matrices as they are, with every "
+    "channel scaled to length 1, and with every channel as loud as BatchNorm makes it. A dot a seed.",
     xlabel="effective rank minus that without decay",
-    alt="Effective rank of the convolutions, and of their channels, minus that without decay, median over seeds. "
+    alt="Effective rank of the convolutions, of their channels, and passed on, minus that without decay, median over seeds. "
     + "; ".join(
-        f"{name}: {-np.median(below(name, 'rank')):.2f} and {-np.median(below(name, 'channels')):.2f}"
+        f"{name}: {', '.join(f'{-np.median(below(name, column)):.2f}' for column in in_words)}"
         for name in list(told)[1:]
     )
     + ".",
@@ -817,7 +938,9 @@ def turned(run):
 # %% tags=["hide-input"]
 groups = {
     "no decay": ("no decay",),
-    "decay": ("decay", "stronger decay", "decay on convolutions only", "decay on the rest only", "decoupled, same decay", "decoupled, ten times"),
+    "coupled decay": ("decay", "stronger decay"),
+    "decoupled decay": ("decoupled, same decay", "decoupled, ten times"),
+    "decay on parts": ("decay on convolutions only", "decay on the rest only"),
     "twin without decay": ("twin without decay",),
     "norm held": ("norm held", "norm held at half", "norm held, with decay"),
     "nuclear norm instead": ("nuclear norm instead",),
@@ -872,21 +995,66 @@ one_axis(
 
 # %% [markdown]
 # Read the table and the three figures in this order.
-#
-# - **Same rank, any norm.** Twin and decay: the same rank, at norms far apart. Norm held, with and without decay: the same norm, and decay lowers
-#   the rank of the channels no more.
-# - **Smaller held norm, lower rank.** No decay in any of these three: the norm left free (it grows), held, held at half. The rank falls from one to the
-#   next. A step of one length turns a smaller weight further.
-# - **One curve.** Norm orders all runs but two kinds. No wonder: at one learning rate, norm and relative step say the same. The twin parts them, and it is on
-#   the curve of the step. With decay or without it, coupled or not, on all or on some parts, norm free or held, steps growing or not: how far the direction was
-#   made to turn tells the rank of the last convolution. The nuclear norm is on neither curve.
-# - **More than the sum.** Decay on everything but the convolutions does next to nothing to their rank, decay on the convolutions alone about half of what
-#   decay on everything does. Together they do more than one after the other, and the convolutions end smaller. Our guess is that BatchNorm's scales and the
-#   last layer, kept small, pass on smaller gradients, so that the convolutions grow less; this page does not test it.
-# - **The nuclear norm** lowers the rank directly. With weights nearly as large as without any penalty, and a training loss nearly as low, the rank is lower
-#   than with decay. Low rank can be had without small weights, without large steps and without learning less.
-# - **Coupled or not**: at the same $\lambda$ decoupled decay does much less. At ten times the $\lambda$, the same {term}`exposure`, it does the same.
-# - **Off at the drop**: what is low when the learning rate drops stays low without decay, within what remains of training.
+
+
+# %% tags=["remove-input"]
+def follows(x, i, without=()):
+    """Rank correlation of a quantity with the rank of the last convolution's channels, over the runs of a seed without the nuclear norm."""
+    part = ordered[(ordered["seed"] == seeds[i]) & ~ordered["series"].isin(["nuclear norm instead", *without])]
+    return float(spearmanr(part[x], part["rank of its channels"])[0])
+
+
+def said(name, column, digits=2):
+    return spread(told[name][column], digits)
+
+
+def of_the_fall(name):
+    """The fall of the channels' rank in percent of that under decay on all parts."""
+    return spread(100 * below(name, "channels") / below("decay", "channels"), 0)
+
+
+def since_drop(name):
+    """By how much the rank of the convolutions changes from the drop of the learning rate to the end, for each seed."""
+    changes = []
+    for run in conditions[name]:
+        rank = rank_of_convolutions(run.recording)
+        changes.append(float(rank[-1] - np.interp(drop, run.recording.steps, rank)))
+    return changes
+
+
+every = range(len(seeds))
+Markdown(
+    f"""
+- **Same rank, any norm.** Twin and decay: the same rank, at norms far apart. Norm held, with and without decay: the same norm, and decay lowers the rank of
+  the channels no more ({said("norm held, with decay", "channels")} with, {said("norm held", "channels")} without); the effective rank of the
+  matrices as they are it lowers a little ({said("norm held, with decay", "rank")} and {said("norm held", "rank")}), and so it does the rank passed
+  on ({said("norm held, with decay", "passed on")} and {said("norm held", "passed on")}): on BatchNorm's scales decay still acts, and nothing restores them.
+- **Smaller held norm, lower rank.** No decay in any of these three: the norm left free (it grows), held, held at half. The rank falls from one to the next. A
+  step of one length turns a smaller weight further.
+- **One order.** Norm orders all runs but two kinds. No wonder: at one learning rate, norm and relative step say nearly the same. The twin parts them, and it
+  lies where its step is. With the twin the rank correlation with the step is {spread([follows(of_direction, i) for i in every])}, with the
+  norm {spread([follows(of_norm, i) for i in every])}; without it {spread([follows(of_direction, i, ["twin without decay"]) for i in every])} and
+  {spread([follows(of_norm, i, ["twin without decay"]) for i in every])}, and the norm is about as good. So this figure decides by one kind of run, and it was drawn
+  after these seeds had been seen: a description, not a test. The nuclear norm follows neither.
+- **More than the sum.** Decay on everything but the convolutions does next to nothing to their rank (training loss {said("decay on the rest only", "training loss")}); decay on
+  the convolutions alone brings {of_the_fall("decay on convolutions only")} % of the fall under decay on everything. Together they do more than one after the
+  other, and the convolutions end smaller. Our guess is that BatchNorm's scales and the last layer, kept small, pass on smaller gradients, so that the
+  convolutions grow less; this page does not test it.
+- **The nuclear norm** lowers the rank directly: at {spread(100 * np.divide(told["nuclear norm instead"]["norm"], told["no decay"]["norm"]), 0)} % of the
+  norm without any penalty and a training loss of {said("nuclear norm instead", "training loss")} instead of {said("no decay", "training loss")}, the rank of
+  the channels is {said("nuclear norm instead", "channels")}; under decay {said("decay", "channels")}, at a loss of {said("decay", "training loss")}. Low
+  rank can be had without small weights, without large steps and without learning less.
+- **Coupled or not**: at the same $\\lambda$ decoupled decay does much less. At ten times the $\\lambda$, the same {{term}}`exposure`, it does the same.
+- **Off at the drop**: after decay is switched off the effective rank changes by {spread(since_drop("ten times, off at the drop"), 3)}. But so it does with decay
+  left on ({spread(since_drop("decoupled, ten times"), 3)}), and in the network that never had any ({spread(since_drop("no decay"), 3)}): at a tenth of
+  the learning rate nothing moves in the {images.steps - drop} steps that remain, so this says little.
+- **What turns.** Little of the initial directions is left where steps are large: the cosine of the convolutions with their start is
+  {said("no decay", "cosine")} without decay, {said("norm held", "cosine")} with the norm held, {said("norm held at half", "cosine")} held at half,
+  {said("decay", "cosine")} with decay, {said("twin without decay", "cosine")} in its twin. But it does not tell the rank: with decay on the convolutions
+  only it is {said("decay on convolutions only", "cosine")}, and the rank higher than with decay on everything; with the nuclear norm
+  {said("nuclear norm instead", "cosine")}, and the rank lower.
+"""
+)
 
 
 # %% tags=["remove-input"]
@@ -906,10 +1074,14 @@ evened = {
 Markdown(
     "Is it allowed to scale channels? Scaling every convolution to norm 1 changes the test error by at most "
     f"{max(evened['matrix']):.3f}, scaling every channel by at most {max(evened['channel']):.3f} (BatchNorm counts again, and divides by a spread to "
-    "which it adds a small number). Of the fall in effective rank that decay brings about, "
-    f"{spread(100 * below('decay', 'channels') / below('decay', 'rank'), 0)} % are left when all channels are equally loud. At the stronger decay, "
-    f"{stronger:g}, only {spread(100 * below('stronger decay', 'channels') / below('stronger decay', 'rank'), 0)} %: most of what one sees "
-    "there is channels that fade."
+    "which it adds a small number). So the length of a row decides nothing, and the fall might be only that of lengths. It is not. Of the fall in effective rank, "
+    f"{spread(100 * below('decay', 'channels') / below('decay', 'rank'), 0)} % are left when all channels are equally loud, and "
+    f"{spread(100 * below('decay', 'passed on') / below('decay', 'rank'), 0)} % when they are as loud as BatchNorm makes them. At the stronger decay, "
+    f"{stronger:g}, these are {spread(100 * below('stronger decay', 'channels') / below('stronger decay', 'rank'), 0)} % and "
+    f"{spread(100 * below('stronger decay', 'passed on') / below('stronger decay', 'rank'), 0)} %. There, "
+    f"{sum(found for found, _ in map(faded, models['stronger decay']))} channels over all seeds have weights below a hundredth of the largest in their layer, and "
+    f"{sum(silent for _, silent in map(faded, models['stronger decay']))} of them a $\\gamma$ as small: decay has switched them off, weights and scale together. The "
+    "network has fewer channels, and the rank it passes on is really lower."
 )
 
 # %% [markdown]
@@ -923,12 +1095,6 @@ def per_seed(test):
 
 def of(name, column, i):
     return told[name][column][i]
-
-
-def follows(x, i):
-    """Rank correlation of a quantity with the rank of the last convolution's channels, over the runs of a seed without the nuclear norm."""
-    part = ordered[(ordered["seed"] == seeds[i]) & (ordered["series"] != "nuclear norm instead")]
-    return float(spearmanr(part[x], part["rank of its channels"])[0])
 
 
 tests = {
@@ -947,6 +1113,11 @@ tests = {
         )
     ),
     "loudness": per_seed(
+        lambda i: all(
+            below(name, "passed on")[i] >= below(name, "rank")[i] * 2 / 3 for name in ("decay", "stronger decay")
+        )
+    ),
+    "directions": per_seed(
         lambda i: (
             below("decay", "channels")[i] >= below("decay", "rank")[i] * 2 / 3
             and below("stronger decay", "channels")[i] < below("stronger decay", "rank")[i] / 2
@@ -976,10 +1147,6 @@ tests = {
     "curve": per_seed(
         lambda i: follows(of_direction, i) <= -0.85 and -follows(of_direction, i) > abs(follows(of_norm, i))
     ),
-    "off": [
-        abs(rank_of_convolutions(run.recording)[-1] - rank_of_convolutions(run.recording)[0]) <= 0.02
-        for run in conditions["ten times, off at the drop"]
-    ],
 }
 
 
@@ -989,60 +1156,41 @@ def counted(*names):
     return f"{sum(together)} of {len(together)} seeds"
 
 
-def row(explanation, breaks, names, survives, otherwise):
-    """A row of the table: in how many seeds an explanation broke, or held, and what to say of it."""
-    return f"| {explanation} | {breaks} | {counted(*names)} | {survives if all(all(tests[n]) for n in names) else otherwise} |"
+def outcome(names, always, never):
+    """The verdict where these tests come out together in every seed, or in none."""
+    passed = [all(row) for row in zip(*(tests[name] for name in names), strict=True)]
+    return always if all(passed) else "open" if any(passed) else never
+
+
+def against(*names):
+    """The verdict on an explanation that the tests are to break."""
+    return outcome(names, "**does not survive**", "survives this test")
+
+
+def speaks_for(*names):
+    """The verdict on an explanation that has to pass the tests."""
+    return outcome(names, "**survives**", "**does not survive**")
 
 
 Markdown(
-    "\n".join(
-        [
-            "| explanation | the test | passed in | verdict |",
-            "|---|---|---|---|",
-            row(
-                "a small norm",
-                "*against*: the twin has the same rank at a much larger norm",
-                ["twin"],
-                "**does not survive**",
-                "open",
-            ),
-            row(
-                "decay as such",
-                "*against*: the same rank without decay (the twin), and no lower rank with decay where the norm is restored",
-                ["twin", "held"],
-                "**does not survive**",
-                "open",
-            ),
-            row(
-                "relative step size",
-                "*for*: without any decay, a lower rank where the norm is held smaller; over all runs, rank follows the summed learning rate of the direction",
-                ["steps", "curve"],
-                "**survives**",
-                "open",
-            ),
-            row(
-                "the coupling of decay with momentum",
-                "*against*: the same rank with decoupled decay at the same exposure, a higher one at the same decay",
-                ["coupling"],
-                "**does not survive**",
-                "open",
-            ),
-            row(
-                "only the loudness of channels",
-                "*against*: at moderate decay most of the fall is left when all channels are equally loud; at strong decay it is not",
-                ["loudness"],
-                "**does not survive** at moderate decay",
-                "open",
-            ),
-        ]
-    )
+    f"""
+| explanation | verdict | the test | came out in |
+|---|---|---|---|
+| Small norm | {against("twin")} | *against*: the twin has the same rank of the channels at a much larger norm | {counted("twin")} |
+| Decay as such | {against("twin", "held")} | *against*: the same rank of the channels without decay (the twin), and no lower one with decay where the norm is restored | {counted("twin", "held")} |
+| Relative step size | {speaks_for("steps")} | *for*: without any decay, a lower rank of the channels where the norm is held smaller | {counted("steps")} |
+| Coupling | {against("coupling")} | *against*: the same rank of the channels with decoupled decay at the same exposure, a higher one at the same decay | {counted("coupling")} |
+| An artefact of lengths that BatchNorm undoes | {against("loudness")} | *against*: most of the fall is left in the rank passed on | {counted("loudness")} |
+| Small singular values are the cheapest to give up (the paper's suggestion) | not tested | decay takes the same share of each; whether a loss gives up the small ones first was not measured | |
+"""
 )
 
 # %% [markdown]
-# What is left for the ConvNet: decay keeps weights from growing, so that steps stay large relative to them; old directions are overwritten, and only what
-# the gradient rebuilds stays. Beside that, channels fade, which lowers the effective rank of a matrix and not what it computes. And the nuclear norm shows that this
-# is not the only way to a low rank, only decay's. *Why* the gradient rebuilds few directions is another question, to which {doc}`rank_minimisation` is the
-# evidence and not the answer.
+# What is left for the ConvNet: decay keeps weights from growing, so that steps stay large relative to them, and it switches channels off, weights and scale
+# together. That old directions are then overwritten, and only what the gradient rebuilds stays, is our reading. That old
+# directions go, the cosines show; that this is what lowers the rank they do not, for they do not order the conditions.
+# The nuclear norm shows that large steps are not the only way to a low rank. *Why* the gradient rebuilds few directions is another question, to
+# which {doc}`rank_minimisation` is the evidence and not the answer.
 #
 # ## When this fails
 #
@@ -1083,16 +1231,15 @@ def median_of(task, decay, column):
 
 
 weakest = {name: decays[name][1] for name in tasks}
-least_alive = {name: max(ends[(ends["task"] == name) & ends["alive"]]["decay"]) for name in tasks}
 Markdown(
     "**Where there is little exposure.** At the weakest decay above zero the effective rank is "
     + "; ".join(
         f"{median_of(name, weakest[name], 'rank'):.2f} instead of {median_of(name, 0.0, 'rank'):.2f} ({name}, {weakest[name]:g})"
         for name in tasks
     )
-    + ".\n\n**Where little is learned.** At the strongest decay that leaves the weights alive the training loss is "
+    + ".\n\n**Where little is learned.** At the strongest decay under which all seeds live the training loss is "
     + "; ".join(
-        f"{median_of(name, least_alive[name], 'loss'):.2f} instead of {median_of(name, 0.0, 'loss'):.2f} ({name}, {least_alive[name]:g})"
+        f"{median_of(name, strongest(name), 'loss'):.2f} instead of {median_of(name, 0.0, 'loss'):.2f} ({name}, {strongest(name):g})"
         for name in tasks
     )
     + ". A network that has learned less also uses less. Whether the low rank is decay's doing or only that of having learned little, such a run cannot tell."
@@ -1103,8 +1250,10 @@ Markdown(
 # %% [markdown]
 # ## Claims
 #
-# The paper's claims about weight decay, one verdict a task; then our own (W). All bounds, and the conditions compared, were written down on seeds 0 to 9.
-# "Alive" are networks that neither diverged nor collapsed.
+# The paper's claims about weight decay, one verdict a task; then our own (W). Bounds and conditions were chosen on seeds 0 to 9. Four things were
+# changed after seeds 10 to 12 had been seen, because a test did not test its sentence: what counts as alive (a network that has learned nothing did), what C14.1
+# compares with (the start, which is no chance level), that W5 takes in the rank passed on (it took channels switched off for channels that only look faint), and that
+# switching decay off is no longer a claim. W9 was found on these seeds and is judged on none.
 
 
 # %% tags=["remove-input"]
@@ -1120,12 +1269,17 @@ def along(name, column, i):
     return part.sort_values("decay")[column].to_numpy()
 
 
-def strongest(name, i):
-    return max(ends[(ends["task"] == name) & (ends["seed"] == seeds[i]) & ends["alive"]]["decay"])
-
-
 def never_rises(values, by):
     return len(values) > 1 and bool(np.all(np.diff(values) <= by))
+
+
+paper_claims = {}
+
+
+def judged(claim):
+    """The claim, also kept for the table at the end."""
+    paper_claims.setdefault(claim.id, {})[claim.task] = claim
+    return claim
 
 
 networks = {"images": "ConvNet", "generation": "UNet", "speech": "LSTM", "language": "Transformer"}
@@ -1133,45 +1287,52 @@ networks = {"images": "ConvNet", "generation": "UNet", "speech": "LSTM", "langua
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
     display(
-        sd.claim(
-            "C6.1",
-            f"In the {networks[name]} more weight decay gives lower effective rank: among the decays at which it is alive, the mean over matrices never "
-            "rises by more than 0.01 from one to the next, and falls from the first to the last.",
-            holds=per_seed(
-                lambda i, name=name: (
-                    never_rises(along(name, "rank", i), 0.01) and along(name, "rank", i)[-1] < along(name, "rank", i)[0]
-                )
-            ),
-            tier=tier,
-            task=name,
-            measured={f"rank at decay {decay:g}": at(name, decay, "rank") for decay in decays[name]},
+        judged(
+            sd.claim(
+                "C6.1",
+                f"In the {networks[name]} more weight decay gives lower effective rank: among the decays at which it is alive, the mean over matrices never "
+                "rises by more than 0.01 from one to the next, and falls from the first to the last.",
+                holds=per_seed(
+                    lambda i, name=name: (
+                        never_rises(along(name, "rank", i), 0.01)
+                        and along(name, "rank", i)[-1] < along(name, "rank", i)[0]
+                    )
+                ),
+                tier=tier,
+                task=name,
+                measured={f"rank at decay {decay:g}": at(name, decay, "rank") for decay in decays[name]},
+            )
         )
     )
 
 # %% tags=["nbval-check-output", "hide-input"]
 breaking = decays["images"][-1]
 display(
-    sd.claim(
-        "C6.2",
-        "Too much weight decay makes the ConvNet's weights vanish: at the strongest decay the largest singular value of every matrix ends below a "
-        "hundredth of what it was.",
-        holds=[value < 0.01 for value in at("images", breaking, "largest")],
-        tier=tier,
-        task="images",
-        measured={"largest singular value, end over start": at("images", breaking, "largest")},
+    judged(
+        sd.claim(
+            "C6.2",
+            "Too much weight decay makes the ConvNet's weights vanish: at the strongest decay the largest singular value of every matrix ends below a "
+            "hundredth of what it was.",
+            holds=[value < 0.01 for value in at("images", breaking, "largest")],
+            tier=tier,
+            task="images",
+            measured={"largest singular value, end over start": at("images", breaking, "largest")},
+        )
     )
 )
 for name in [name for name in tasks if name != "images"]:
     same = min(decays[name], key=lambda decay: abs(decay - breaking))
     display(
-        sd.claim(
-            "C6.2",
-            f"The {networks[name]}, trained with AdamW, does not vanish at the decay at which the ConvNet does: some matrix keeps at least half of its "
-            "largest singular value.",
-            holds=[value >= 0.5 for value in at(name, same, "largest")],
-            tier=tier,
-            task=name,
-            measured={"largest singular value, end over start": at(name, same, "largest")},
+        judged(
+            sd.claim(
+                "C6.2",
+                f"The {networks[name]}, trained with AdamW, does not vanish at the decay at which the ConvNet does: some matrix keeps at least half of its "
+                "largest singular value.",
+                holds=[value >= 0.5 for value in at(name, same, "largest")],
+                tier=tier,
+                task=name,
+                measured={"largest singular value, end over start": at(name, same, "largest")},
+            )
         )
     )
 
@@ -1179,82 +1340,87 @@ for name in [name for name in tasks if name != "images"]:
 for name in tasks:
     both = factors[name, moderate[name]]
     display(
-        sd.claim(
-            "C6.3",
-            f"In the {networks[name]} moderate weight decay keeps the top and removes the small: beside no decay, the largest singular value loses less than "
-            "half, and the median at least twice as much of its size as the largest.",
-            holds=[
-                top >= 0.5 and median <= 0.5 * top for top, median in zip(both["largest"], both["median"], strict=True)
-            ],
-            tier=tier,
-            task=name,
-            measured={f"{said} over that without decay": values for said, values in both.items()},
+        judged(
+            sd.claim(
+                "C6.3",
+                f"In the {networks[name]} moderate weight decay keeps the top and removes the small: beside no decay, at least half of the largest singular value "
+                "is left, and of the median at most half as large a share as of the largest.",
+                holds=[
+                    top >= 0.5 and median <= 0.5 * top
+                    for top, median in zip(both["largest"], both["median"], strict=True)
+                ],
+                tier=tier,
+                task=name,
+                measured={f"{said} over that without decay": values for said, values in both.items()},
+            )
         )
     )
 
 # %% tags=["nbval-check-output", "hide-input"]
 for name in tasks:
-    rises = [everywhere[name, strongest(name, i)][i] - everywhere[name, 0.0][i] for i in range(len(seeds))]
+    rises = list(np.subtract(everywhere[name, strongest(name)], everywhere[name, 0.0]))
     much = name == "language"
     display(
-        sd.claim(
-            "C7.1",
-            f"In the {networks[name]} strong weight decay {'aligns' if much else 'does not strongly align'} neighbouring layers: from none to the "
-            f"strongest decay at which it is alive, mean alignment above chance rises by {'at least' if much else 'less than'} 0.1.",
-            holds=[(rise >= 0.1) if much else (rise < 0.1) for rise in rises],
-            tier=tier,
-            task=name,
-            measured={
-                "rise": rises,
-                **(
-                    {
-                        "rise inside the MLP": [
-                            mlp[name, strongest(name, i)][i] - mlp[name, 0.0][i] for i in range(len(seeds))
-                        ]
-                    }
-                    if much
-                    else {}
+        judged(
+            sd.claim(
+                "C7.1",
+                f"In the {networks[name]} strong weight decay {'aligns' if much else 'does not strongly align'} neighbouring layers: from none to the "
+                f"strongest decay at which all seeds live, the mean alignment of ten directions above chance rises by {'at least' if much else 'less than'} 0.1.",
+                holds=[(rise >= 0.1) if much else (rise < 0.1) for rise in rises],
+                tier=tier,
+                task=name,
+                measured={
+                    "rise": rises,
+                    **(
+                        {"rise inside the MLP": list(np.subtract(mlp[name, strongest(name)], mlp[name, 0.0]))}
+                        if much
+                        else {}
+                    ),
+                },
+                chance=0.0,
+            )
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    plain, strong = at(name, 0.0, "loss"), at(name, strongest(name), "loss")
+    display(
+        judged(
+            sd.claim(
+                "C14.1",
+                f"The {networks[name]} still learns at the strongest weight decay at which all seeds live: its training loss is below that of the best answer that does "
+                "not look at the input, by at least half as much as without decay.",
+                holds=[
+                    constant[name] - late >= 0.5 * (constant[name] - least)
+                    for late, least in zip(strong, plain, strict=True)
+                ],
+                tier=tier,
+                task=name,
+                measured={"training loss, no decay": plain, "training loss, strong decay": strong},
+                chance=constant[name],
+            )
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        judged(
+            sd.claim(
+                "C14.2",
+                f"In the {networks[name]} the top half comes closer to the whole as weight decay grows: among the decays at which it is alive, the training "
+                "loss that the cut adds never rises by more than a twentieth of what it is without decay, and falls to less than half of that.",
+                holds=per_seed(
+                    lambda i, name=name: (
+                        never_rises(along(name, "gap", i), 0.05 * abs(at(name, 0.0, "gap")[i]))
+                        and along(name, "gap", i)[-1] < 0.5 * along(name, "gap", i)[0]
+                    )
                 ),
-            },
-            chance=0.0,
-        )
-    )
-
-# %% tags=["nbval-check-output", "hide-input"]
-for name in tasks:
-    start = [float(recordings[name, 0.0][i].metrics["train_loss"][0]) for i in range(len(seeds))]
-    plain = at(name, 0.0, "loss")
-    strong = [at(name, strongest(name, i), "loss")[i] for i in range(len(seeds))]
-    display(
-        sd.claim(
-            "C14.1",
-            f"The {networks[name]} still learns at the strongest weight decay at which it is alive: the training loss falls by at least half of what it "
-            "falls without decay.",
-            holds=[
-                first - late >= 0.5 * (first - least) for first, late, least in zip(start, strong, plain, strict=True)
-            ],
-            tier=tier,
-            task=name,
-            measured={"first training loss": start, "last, no decay": plain, "last, strong decay": strong},
-        )
-    )
-
-# %% tags=["nbval-check-output", "hide-input"]
-for name in tasks:
-    display(
-        sd.claim(
-            "C14.2",
-            f"In the {networks[name]} the top half comes closer to the whole as weight decay grows: among the decays at which it is alive, the training "
-            "loss that the cut adds never rises by more than a twentieth of what it is without decay, and falls to less than half of that.",
-            holds=per_seed(
-                lambda i, name=name: (
-                    never_rises(along(name, "gap", i), 0.05 * abs(along(name, "gap", i)[0]))
-                    and along(name, "gap", i)[-1] < 0.5 * along(name, "gap", i)[0]
-                )
-            ),
-            tier=tier,
-            task=name,
-            measured={f"loss added at decay {decay:g}": at(name, decay, "gap") for decay in decays[name]},
+                tier=tier,
+                task=name,
+                measured={f"loss added at decay {decay:g}": at(name, decay, "gap") for decay in decays[name]},
+            )
         )
     )
 
@@ -1318,14 +1484,12 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "W5",
-    "The fall is mostly one of directions at moderate decay, and mostly one of fading channels at the strongest at which the network lives: with all channels "
-    "equally loud, at least two thirds of it are left, and less than half.",
-    holds=tests["loudness"],
+    "The fall is real, and of two kinds. Passed on by BatchNorm, at least two thirds of it are left at both decays. With all channels equally loud, at least two "
+    "thirds are left at the moderate decay, where directions are lost, and less than half at the strongest under which all seeds live, where channels are switched off.",
+    holds=[all(both) for both in zip(tests["loudness"], tests["directions"], strict=True)],
     tier=tier,
     task="images",
-    measured=measured(
-        *((name, column) for name in ("no decay", "decay", "stronger decay") for column in ("rank", "channels"))
-    ),
+    measured=measured(*((name, column) for name in ("no decay", "decay", "stronger decay") for column in in_words)),
 )
 
 # %% tags=["nbval-check-output", "hide-input"]
@@ -1375,32 +1539,18 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "W9",
-    "Decay is not needed to stay low: switched off when the learning rate drops, it leaves the effective rank of the convolutions within 0.02 of where it "
-    "was.",
-    holds=tests["off"],
-    tier=tier,
-    task="images",
-    measured={
-        "rank at the drop": [
-            rank_of_convolutions(run.recording)[0] for run in conditions["ten times, off at the drop"]
-        ],
-        "rank at the end": told["ten times, off at the drop"]["rank"],
-        "rank with decay on": told["decoupled, ten times"]["rank"],
-    },
-)
-
-# %% tags=["nbval-check-output", "hide-input"]
-sd.claim(
-    "W10",
     "Relative step size orders the runs: over all but those with the nuclear norm, the rank of the last convolution's channels falls with the summed learning rate "
     "of its direction (rank correlation at most -0.85), and follows it more closely than its norm.",
     holds=tests["curve"],
     tier=tier,
     task="images",
     measured={
-        f"rank correlation with the {x}": [follows(x, i) for i in range(len(seeds))] for x in (of_direction, of_norm)
+        f"rank correlation with the {x}{words}": [follows(x, i, without) for i in every]
+        for words, without in {"": [], ", but for the twin": ["twin without decay"]}.items()
+        for x in (of_direction, of_norm)
     },
     chance=0.0,
+    not_judged="found on these seeds, not a test",
 )
 
 # %% [markdown]
@@ -1409,17 +1559,22 @@ sd.claim(
 # %% tags=["remove-input"]
 Markdown(
     f"""
-- **C6.1** says "more gives lower" and has an end: networks that collapse are left out, for the rank of vanishing numbers says nothing.
+- **C6.1** says "more gives lower" and has an end: networks that have learned nothing are left out, for the rank of vanishing numbers says nothing.
 - **C6.2** compares equal $\\lambda$, and its bound is a hundredth. At decay {breaking:g} the ConvNets keep {spread([100 * value for value in at("images", breaking, "largest")])} % of their largest singular
   value, with a training loss of {spread(at("images", breaking, "loss"))} in all seeds: a bound of a twentieth
   would be met in {sum(value < 0.05 for value in at("images", breaking, "largest"))} of {len(seeds)}. On the axis of exposure this is
   {most["images"]:,.0f}, beside {", ".join(f"{most[name]:,.0f} ({name})" for name in tasks if name != "images")}, the most that the others are given.
+  At the ConvNet's {breaking:g} a weight without gradient keeps {", ".join(f"{100 * np.exp(-exposure(replace(tasks[name], weight_decay=breaking))):.0f} % ({name})" for name in tasks if name != "images")}:
+  where this is more than half, the verdict could hardly have been another, and says that $\\lambda$ is not exposure.
 - **C6.3** asks for two things, that the largest stay and that the small go. {{numref}}`fig-decay-kept` shows which of them happened.
-- **C7.1**: the mean over all pairs dilutes what happens inside the MLP; {{numref}}`fig-decay-alignment` has both.
-- **C14.1** has the exception that the paper knows of: where weights vanish nothing is learned.
+- **C7.1** judges the mean over the ten largest directions and all pairs, not the largest alignment found; and this mean dilutes what happens inside
+  the MLP. {{numref}}`fig-decay-alignment` has both.
+- **C14.1** leaves out the settings in which nothing is learned, the exception that the paper knows of. Below the best answer that does not look, the networks end by
+  {"; ".join(f"{spread([100 * (constant[name] - late) / (constant[name] - least) for late, least in zip(at(name, strongest(name), 'loss'), at(name, 0.0, 'loss'), strict=True)], 0)} % ({name}, {strongest(name):g})" for name in tasks)}
+  of what they do without decay; half is the bound.
 - **C14.2** is about a gap that is not always there. In the LSTM the cut adds {max(max(at("speech", decay, "gap")) for decay in decays["speech"]):.3f} to the loss at
   the most, at any decay: there is nothing to close. And where little is learned, a small gap is easy to have.
-- **W2 to W4 and W10** belong together. W2 is nearly a theorem, so what it tests is whether the theorem covers what matters: the rest of the network, the lower
+- **W2 to W4** belong together. W2 is nearly a theorem, so what it tests is whether the theorem covers what matters: the rest of the network, the lower
   learning rate, the last digits. W3 and W4 test the same explanation where no theorem says what must come out.
 - **W7**: with momentum 0.9 a coupled decay acts ten times; that number is not fitted.
 """
@@ -1432,16 +1587,41 @@ Markdown(
 fields_shown = {
     "dataset": "dataset", "learning_rate": "learning rate", "batch_size": "batch", "steps": "updates", "weight_decay": "base weight decay",
 }  # fmt: skip
+parameters = {
+    "the paper": {name: sum(p.numel() for p in task.model().parameters()) for name, task in original.items()},
+    "this page": {name: sum(p.numel() for p in task.model().parameters()) for name, task in tasks.items()},
+}
 pd.concat(
     {
         said: pd.DataFrame(
             {
-                name: {words: f"{getattr(task, key)}" for key, words in fields_shown.items()}
+                name: {"parameters": f"{parameters[said][name]:,}"}
+                | {words: f"{getattr(task, key)}" for key, words in fields_shown.items()}
                 for name, task in found.items()
             }
         )
         for said, found in {"the paper": original, "this page": tasks}.items()
     }
+)
+
+
+# %% tags=["remove-input"]
+def agreement(id):
+    """In how many seeds of each task a claim of the paper came out here, in words."""
+    return ", ".join(f"{name} {sum(c.holds)} of {len(c.holds)}" for name, c in paper_claims[id].items())
+
+
+Markdown(
+    f"""
+| | the paper finds | here |
+|---|---|---|
+| C6.1 | more decay, lower rank | {agreement("C6.1")} |
+| C6.2 | too much decay breaks SGD first | {agreement("C6.2")} |
+| C6.3 | decay keeps the top and removes the small | {agreement("C6.3")} |
+| C7.1 | strong decay aligns the Transformer, the others not | {agreement("C7.1")} |
+| C14.1 | networks still learn under strong decay | {agreement("C14.1")} |
+| C14.2 | the top half comes closer to the whole | {agreement("C14.2")} |
+"""
 )
 
 # %% [markdown]
@@ -1455,7 +1635,7 @@ pd.concat(
 #   on is this book's.
 # - **Alignment**: the paper shows raw scores of all pairs; here minus chance, between matrices with at least 16 singular values.
 # - **Choices**: the strength of decay that is taken apart, the held norms, the rate of the nuclear norm and all bounds were chosen on seeds 0 to 9: for the ConvNet
-#   on 0 to 2, for the other three on 0. W10 and its figure came after the page had been built once with seeds 10 to 12; its bound is from seeds 0 to 2.
+#   on 0 to 2, for the other three on 0. W9 and its figure came after the page had been built once with seeds 10 to 12, so it is judged on none.
 #
 # ## Exercises
 #
@@ -1494,6 +1674,8 @@ def share_left(rates, decay):
 check_share_left(share_left)
 
 # %% [markdown]
+# Nearly $\exp(-\lambda \sum_t \eta_t)$, as long as every $\eta_t \lambda$ is small: the exposure.
+#
 # ```{solution-end}
 # ```
 #
@@ -1533,6 +1715,9 @@ def shrink(s, penalty, amount):
 check_shrink(shrink)
 
 # %% [markdown]
+# Only the nuclear norm: it changes the proportions of the singular values, and they alone decide the effective rank. The same share of each cancels. That
+# decay lowers the rank all the same is then something that it does together with the gradient.
+#
 # ```{solution-end}
 # ```
 #
@@ -1611,6 +1796,8 @@ def twin_rates(rates, left):
 check_twin_rates(twin_rates)
 
 # %% [markdown]
+# From the step: $P_{t+1} V_{t+1} = P_{t+1} V_t - \eta_t \nabla L(V_t) / P_t$, for $(1 - \eta_t\lambda) P_t = P_{t+1}$. Divide by $P_{t+1}$.
+#
 # ```{solution-end}
 # ```
 #
@@ -1618,8 +1805,7 @@ check_twin_rates(twin_rates)
 # :label: ex-decay-own
 #
 # Write `free(model, inputs)`: the names of those weights with two or more dimensions that can be doubled without a change of the output, up to a hundredth, when the
-# network is in training mode. Work on copies. Then run it on *your* network and a batch of your data: for the weights it names, decay sets the relative step size and
-# nothing else. How many of your weights are these, and what does decay do to the others? *(30 minutes)*
+# network is in training mode. Work on copies. Then run it on *your* network and a batch of your data: for the weights it names, decay sets the relative step size. How many of your weights are these, and what does decay do to the others? *(30 minutes)*
 # ```
 
 
@@ -1661,6 +1847,9 @@ def free(model, inputs):
 check_free(free, my_model, my_inputs)
 
 # %% [markdown]
+# In the ConvNet all matrices but the last: decay on them sets how large steps are beside the weights. For the others it also changes what the network computes: a
+# smaller last layer gives smaller logits, and so softer answers.
+#
 # ```{solution-end}
 # ```
 #
