@@ -695,21 +695,27 @@ def rank_of_convolutions(recording):
 
 
 twins = {name: [run.recording for run in conditions[name]] for name in ("no decay", "decay", "twin without decay")}
-over_time = {
-    "effective rank": rank_of_convolutions,
-    "norm, times the initial one (log10)": lambda r: np.log10(growth(r)),
-}
 sd.show.curves(
     pd.concat(
-        sd.show.over_steps({panel: found}, {name: quantity})
-        for panel, quantity in over_time.items()
+        sd.show.over_steps({"convolutions": found}, {name: rank_of_convolutions}) for name, found in twins.items()
+    ),
+    columns=1,
+    name="fig-decay-twin",
+    caption="The network with decay, the one without, and the twin: no decay on its convolutions, but steps that grow. Effective rank, the mean over "
+    "convolutions; a line a seed.",
+    ylabel="effective rank",
+)
+
+# %% tags=["hide-input"]
+sd.show.curves(
+    pd.concat(
+        sd.show.over_steps({"convolutions": found}, {name: lambda r: np.log10(growth(r))})
         for name, found in twins.items()
     ),
-    name="fig-decay-twin",
-    caption="The network with decay, the one without, and the twin: no decay on its convolutions, but steps that grow. A line a seed. The norm "
-    "is the geometric mean over convolutions.",
-    ylabel="as the title says",
-    sharey=False,
+    columns=1,
+    name="fig-decay-twin-norm",
+    caption="The norm of the same networks over their initial norm, the geometric mean over convolutions.",
+    ylabel="norm over initial norm (log10)",
 )
 
 
@@ -993,7 +999,8 @@ one_axis(
 one_axis(
     of_direction,
     "fig-decay-direction",
-    "The same runs against the learning rate of the direction, summed over training. All but those with the nuclear norm lie near one curve.",
+    "The same runs against the learning rate of the direction, summed over training. All but those with the nuclear norm fall in nearly one order; norms held at "
+    "half lie above it.",
 )
 
 # %% [markdown]
