@@ -518,7 +518,7 @@ Markdown("\n".join(vanishing(*setting) for setting in gone) or "Every network le
 # $$ \prod_t (1 - \eta_t \lambda) \approx \exp\Big(-\lambda \sum_t \eta_t\Big) $$
 #
 # of itself. For such a weight what counts is not $\lambda$ but its product with the sum of the learning rates: the **exposure**. Weights that learn also have
-# gradients, so the four curves of {numref}`fig-decay` come closer on this axis and do not coincide. SGD as it is commonly
+# gradients, so the four curves of {numref}`fig-decay` do not coincide on this axis. SGD as it is commonly
 # used adds $\lambda W$ to the gradient; this is *coupled* decay {cite}`loshchilov2019decoupled`. It then passes through the momentum, which
 # adds up ten such steps at momentum 0.9, so the exposure is ten times as large.
 
@@ -1188,7 +1188,7 @@ Markdown(
 |---|---|---|---|
 | Small norm | {against("twin")} | *against*: the twin has the same rank of the channels at a much larger norm | {counted("twin")} |
 | Decay as such | {against("twin", "held")} | *against*: the same rank of the channels without decay (the twin), and no lower one with decay where the norm is restored | {counted("twin", "held")} |
-| Relative step size | {speaks_for("steps")} | *for*: without any decay, a lower rank of the channels where the norm is held smaller | {counted("steps")} |
+| Relative step size | {speaks_for("steps")} | *for*: without any decay, a lower rank of the channels where the norm is held smaller (norm and step change together; the twin, with large norms and large steps, parts them) | {counted("steps")} |
 | Coupling | {against("coupling")} | *against*: the same rank of the channels with decoupled decay at the same exposure, a higher one at the same decay | {counted("coupling")} |
 | An artefact of lengths that BatchNorm undoes | {against("loudness")} | *against*: most of the fall is left in the rank passed on | {counted("loudness")} |
 | Small singular values are the cheapest to give up (the paper's suggestion) | not tested | decay takes the same share of each; whether a loss gives up the small ones first was not measured | |
@@ -1485,8 +1485,8 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "W4",
-    "Relative step size lowers the rank without any decay: it falls by at least 0.02 from the free, growing norm to the held one, and again to one held at "
-    "half.",
+    "A smaller norm, and with it larger relative steps, lowers the rank of the channels without any decay: it falls by at least 0.02 from the free, growing norm "
+    "to the held one, and again to one held at half.",
     holds=tests["steps"],
     tier=tier,
     task="images",
