@@ -1,7 +1,7 @@
 """Defects of the paper's official code that a run would show, each with a test that catches it here.
 
-The numbers are those of the project's list of them. The sixth, a launcher that looks up a cluster's settings in the
-wrong place, has no counterpart: nothing is launched on a cluster here.
+The numbers only tell them apart. The sixth, a launcher that looks up a cluster's settings in the wrong place, has no
+counterpart: nothing is launched on a cluster here.
 """
 
 import subprocess
