@@ -549,11 +549,11 @@ gap = {name: [at[name, "effective rank", seed] - at[name, "training loss", seed]
 ways_round = {
     "the rank is half-way after the loss": lambda gaps: min(gaps) > 0,
     "the rank is half-way before the loss": lambda gaps: max(gaps) < 0,
-    "the two are not apart in one way by all seeds": lambda gaps: min(gaps) <= 0 <= max(gaps),
+    "no order shows in every seed": lambda gaps: min(gaps) <= 0 <= max(gaps),
 }
 Markdown(
     ". ".join(
-        f"In **{', '.join(found)}** {words}"
+        f"In **{' and '.join(found)}** {words}"
         for words, is_so in ways_round.items()
         if (found := [name for name, gaps in gap.items() if is_so(gaps)])
     )
