@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from math import ceil
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from specdyn.exercises.recorded import recorded
 from specdyn.exercises.verdict import Mistakes, Verdict, judge
-from specdyn.training import Recorder, Recording
+from specdyn.training import Recording
 
 Array = NDArray[Any]
 
@@ -125,7 +124,7 @@ def made_recordings() -> tuple[Recording, Recording]:
         "hardly": (16, (16, 15, 14)),
         "small": (8, (8, 8, 8)),
     }
-    return _recorded(trained), _recorded(walk)
+    return recorded(trained), recorded(walk)
 
 
 # --- right answers -----------------------------------------------------------------------------------------
@@ -167,22 +166,6 @@ def _falls(recording: Recording) -> dict[str, float]:
 def _share_fell(trained: Recording, walk: Recording) -> float:
     at_random = _falls(walk)
     return float(np.mean([fall > at_random[name] + 1e-9 for name, fall in _falls(trained).items()]))
-
-
-def _recorded(counts: Mapping[str, tuple[int, Sequence[int]]]) -> Recording:
-    """A recording of square matrices with this many equal singular values at three steps."""
-    layers = {name: nn.Linear(size, size, bias=False) for name, (size, _) in counts.items()}
-
-    def move_to(moment: int) -> None:
-        for name, (size, used) in counts.items():
-            layers[name].weight.data = torch.diag((torch.arange(size) < used[moment]).float())
-
-    move_to(0)
-    recorder = Recorder(nn.ModuleDict(layers), steps=[0, 1, 2])
-    for step in (1, 2):
-        move_to(step)
-        recorder(step)
-    return recorder.finish()
 
 
 # --- mistakes, and what to say of them ---------------------------------------------------------------------

@@ -7,13 +7,12 @@ from math import inf, log
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from specdyn.exercises.recorded import recorded
 from specdyn.exercises.verdict import Mistakes, Verdict, judge
 from specdyn.spectra import alignment_chance, effective_rank
-from specdyn.training import Recorder, Recording
+from specdyn.training import Recording
 
 Array = NDArray[Any]
 
@@ -86,7 +85,11 @@ def made_recordings() -> tuple[Recording, Recording]:
     # How many of twelve singular values are equal, the others zero: at the start, half-way and at the end.
     trained = {"rose": (4, 4, 5), "fell": (12, 9, 6), "as far": (12, 3, 3), "low": (1, 1, 1), "early": (12, 2, 10)}
     walk = {"rose": (4, 4, 2), "fell": (12, 12, 12), "as far": (12, 3, 3), "low": (1, 1, 1), "early": (12, 12, 12)}
-    return _recorded({**trained, "wide": (12, 12, 12)}), _recorded({**walk, "wide": (12, 12, 5)})
+    return _of_twelve({**trained, "wide": (12, 12, 12)}), _of_twelve({**walk, "wide": (12, 12, 5)})
+
+
+def _of_twelve(counts: Mapping[str, tuple[int, int, int]]) -> Recording:
+    return recorded({name: (12, used) for name, used in counts.items()})
 
 
 # --- right answers -----------------------------------------------------------------------------------------
@@ -132,22 +135,6 @@ def _apart(a: float, b: float) -> float:
 def _furthest(trained: Recording, walk: Recording) -> str:
     distance = _distance(trained, walk)
     return max(distance, key=distance.__getitem__)
-
-
-def _recorded(counts: Mapping[str, tuple[int, int, int]]) -> Recording:
-    """A recording of matrices with this many equal singular values at three steps."""
-    layers = {name: nn.Linear(12, 12, bias=False) for name in counts}
-
-    def move_to(moment: int) -> None:
-        for name, used in counts.items():
-            layers[name].weight.data = torch.diag((torch.arange(12) < used[moment]).float())
-
-    move_to(0)
-    recorder = Recorder(nn.ModuleDict(layers), steps=[0, 1, 2])
-    for step in (1, 2):
-        move_to(step)
-        recorder(step)
-    return recorder.finish()
 
 
 # --- mistakes, and what to say of them ---------------------------------------------------------------------
