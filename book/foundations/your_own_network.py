@@ -46,6 +46,7 @@ import specdyn as sd
 from specdyn.exercises.foundations import random_rank
 from specdyn.exercises.your_own_network import check_furthest, check_kernel_rank, check_settles, check_stands_out
 from specdyn.interventions import truncations
+from specdyn.show import spread
 from specdyn.tasks.task import at_tier
 from specdyn.training import book_root
 from specdyn.training.loop import resolve_device
@@ -275,11 +276,6 @@ def accuracy(model, part=held_out):
     model.eval()
     with torch.no_grad():
         return (model(images[part]).argmax(1) == labels[part]).float().mean().item()
-
-
-def spread(values, digits=2):
-    ends = [f"{end:.{digits}f}" for end in (min(values), max(values))]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 accuracies = {name: [accuracy(models[name, seed]) for seed in seeds] for name in networks}

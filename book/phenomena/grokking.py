@@ -34,6 +34,7 @@ from scipy.stats import spearmanr
 import specdyn as sd
 from specdyn.exercises.grokking import check_factor, check_half_fall, check_strict
 from specdyn.interventions import HoldNorm, truncations
+from specdyn.show import spread
 from specdyn.training import book_root, first_at_most, half_fall
 
 settings = sd.tasks.grokking_settings(tier)
@@ -152,11 +153,6 @@ def late(values):
 
 def lates(name, quantity):
     return [late(quantity(recording)) for recording in recordings[name]]
-
-
-def spread(values, digits=2):
-    ends = [f"{end:.{digits}f}" for end in (min(values), max(values))]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
 
 
 Markdown(

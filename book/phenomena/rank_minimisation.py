@@ -46,6 +46,7 @@ from specdyn.exercises.rank_minimisation import (
     check_share_fell,
 )
 from specdyn.interventions import Truncation, reestimate, truncations
+from specdyn.show import mosaic, spread, unit
 from specdyn.training import Checkpoint, book_root, half_fall
 from specdyn.training.loop import resolve_device
 
@@ -147,26 +148,14 @@ sd.show.curves(
 
 
 # %% tags=["hide-input"]
-def unit(values):
-    """The same picture, from 0 to 1."""
-    array = torch.as_tensor(values).double().cpu().numpy()
-    return (array - array.min()) / (array.max() - array.min())
-
-
-def mosaic(pictures, rows=3):
-    """Pictures (N, H, W) beside each other in so many rows, as one."""
-    lines = np.array_split(np.pad(unit(pictures), [(0, 0), (1, 1), (1, 1)] + [(0, 0)] * (np.ndim(pictures) - 3)), rows)
-    return np.concatenate([np.concatenate(list(line), axis=1) for line in lines])
-
-
 data = {name: task.data(seeds[0], where) for name, task in tasks.items()}
 noisy, times, _ = tasks["generation"].batch(data["generation"], 0, seeds[0])
 by_time = times.argsort()[torch.linspace(0, len(times) - 1, 9).long()]
 heard = data["speech"].validation
 samples = {
-    "which digit?": mosaic(data["images"].examples[:9]),
-    "digits": mosaic(data["generation"].train[:9]),
-    "which noise?": mosaic(noisy[by_time, 0]),
+    "which digit?": mosaic(data["images"].examples[:9], rows=3),
+    "digits": mosaic(data["generation"].train[:9], rows=3),
+    "which noise?": mosaic(noisy[by_time, 0], rows=3),
     f"speech: {heard.transcripts[0]}": unit(heard.features[0, : heard.lengths[0]].T.flip(0)),
 }
 sd.show.images(
@@ -291,11 +280,6 @@ Markdown(
 
 
 # %% tags=["hide-input"]
-def spread(values, digits=2):
-    ends = [f"{end:.{digits}f}" for end in (min(values), max(values))]
-    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
-
-
 models = {name: [run.model().to(where) for run in by_task[name]] for name in tasks}
 with torch.no_grad():
     qualities = {name: [task.quality(model, data[name]) for model in models[name]] for name, task in tasks.items()}

@@ -44,6 +44,7 @@ from specdyn.exercises.weight_decay import (
     check_twin_rates,
 )
 from specdyn.interventions import HoldNorm, ShrinkNuclear, Truncation, reestimate, rescaled
+from specdyn.show import mosaic, spread
 from specdyn.tasks import ImageClassification
 from specdyn.tasks.task import at_tier, build
 
@@ -198,12 +199,6 @@ sd.show.by_setting(
 
 
 # %% tags=["hide-input"]
-def spread(values, digits=2):
-    found = [value for value in values if np.isfinite(value)]
-    said = [f"{end:.{digits}f}" for end in (min(found), max(found))] if found else ["none"]
-    return said[0] if said[0] == said[-1] else " to ".join(said)
-
-
 def fate(part):
     """What became of the runs of a setting, in words."""
     gone = [f"diverged at step {int(step)}" for step in part["diverged at"].dropna()]
@@ -297,18 +292,6 @@ pd.DataFrame(
 
 
 # %% tags=["hide-input"]
-def unit(values):
-    """The same picture, from 0 to 1."""
-    array = np.asarray(values, dtype=float)
-    return (array - array.min()) / max(array.max() - array.min(), 1e-12)
-
-
-def mosaic(pictures, rows=2):
-    """Pictures (N, H, W) beside each other in so many rows, as one."""
-    framed = np.pad(unit(pictures), [(0, 0), (1, 1), (1, 1)])
-    return np.concatenate([np.concatenate(list(line), axis=1) for line in np.array_split(framed, rows)])
-
-
 with torch.no_grad():
     drawn = {
         f"decay {decay:g}": tasks["generation"].sample(first_models["generation", decay], 12, seeds[0])
@@ -316,7 +299,7 @@ with torch.no_grad():
         if ("generation", decay) in first_models
     }
 sd.show.images(
-    {title: mosaic(torch.as_tensor(pictures).clamp(-1, 2)) for title, pictures in drawn.items()},
+    {title: mosaic(pictures.clamp(-1, 2), rows=2) for title, pictures in drawn.items()},
     columns=2,
     name="fig-decay-drawn",
     caption="Digits drawn by the UNets at each weight decay, twelve each, not selected. Each panel has its own contrast.",

@@ -4,10 +4,11 @@ from specdyn.show.claims import Claim, claim
 from specdyn.show.figure import Figure
 from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
 from specdyn.show.heatmaps import fingerprint
-from specdyn.show.pictures import against_theory, images, spectra
+from specdyn.show.pictures import against_theory, images, mosaic, spectra, unit
 from specdyn.show.scrubber import Scrubber
 from specdyn.show.settings import by_setting
 from specdyn.show.theme import DARK, LIGHT, Theme
+from specdyn.show.words import spread
 
 __all__ = [
     "DARK",
@@ -23,8 +24,11 @@ __all__ = [
     "dots",
     "fingerprint",
     "images",
+    "mosaic",
     "over_steps",
     "scatter",
     "singular_values",
     "spectra",
+    "spread",
+    "unit",
 ]

@@ -9,8 +9,10 @@ import matplotlib.figure
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from specdyn.show.figure import Figure
 from specdyn.show.figures import WIDTH
@@ -103,3 +105,25 @@ def against_theory(data: pd.DataFrame, *, name: str, caption: str, ylabel: str, 
         return figure
 
     return Figure(draw, name, caption, alt, data)
+
+
+def unit(picture: ArrayLike | Tensor) -> NDArray[np.float64]:
+    """Return a picture with its smallest entry at 0 and its largest at 1; where all are equal, at 0.
+
+    >>> unit([[2.0, 4.0]]).tolist(), unit([[3.0, 3.0]]).tolist()
+    ([[0.0, 1.0]], [[0.0, 0.0]])
+    """
+    array: NDArray[np.float64] = torch.as_tensor(picture).double().cpu().numpy()
+    scaled: NDArray[np.float64] = (array - array.min()) / ((array.max() - array.min()) or 1.0)
+    return scaled
+
+
+def mosaic(pictures: ArrayLike | Tensor, rows: int) -> NDArray[np.float64]:
+    """Return pictures (N, H, W), or in colour (N, H, W, 3), beside each other in so many rows, as one from 0 to 1.
+
+    >>> mosaic(np.ones((4, 3, 3)), rows=2).shape  # each has a frame of one pixel
+    (10, 10)
+    """
+    scaled = unit(pictures)
+    framed = np.pad(scaled, [(0, 0), (1, 1), (1, 1), (0, 0)][: scaled.ndim])
+    return np.concatenate([np.concatenate(list(line), axis=1) for line in np.array_split(framed, rows)])
