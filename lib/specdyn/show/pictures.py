@@ -12,11 +12,12 @@ import pandas as pd
 import torch
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from specdyn.show.figure import Figure
 from specdyn.show.figures import WIDTH
 from specdyn.show.theme import Theme
+
+Array = NDArray[np.float64]
 
 
 def images(
@@ -107,18 +108,18 @@ def against_theory(data: pd.DataFrame, *, name: str, caption: str, ylabel: str, 
     return Figure(draw, name, caption, alt, data)
 
 
-def unit(picture: ArrayLike | Tensor) -> NDArray[np.float64]:
-    """Return a picture with its smallest entry at 0 and its largest at 1; where all are equal, at 0.
+def unit(picture: ArrayLike) -> Array:
+    """Return a picture, an array or a tensor on any device, with its smallest entry at 0 and its largest at 1; where all are equal, at 0.
 
     >>> unit([[2.0, 4.0]]).tolist(), unit([[3.0, 3.0]]).tolist()
     ([[0.0, 1.0]], [[0.0, 0.0]])
     """
-    array: NDArray[np.float64] = torch.as_tensor(picture).double().cpu().numpy()
-    scaled: NDArray[np.float64] = (array - array.min()) / ((array.max() - array.min()) or 1.0)
+    array: Array = torch.as_tensor(picture).double().cpu().numpy()
+    scaled: Array = (array - array.min()) / ((array.max() - array.min()) or 1.0)
     return scaled
 
 
-def mosaic(pictures: ArrayLike | Tensor, rows: int) -> NDArray[np.float64]:
+def mosaic(pictures: ArrayLike, rows: int) -> Array:
     """Return pictures (N, H, W), or in colour (N, H, W, 3), beside each other in so many rows, as one from 0 to 1.
 
     >>> mosaic(np.ones((4, 3, 3)), rows=2).shape  # each has a frame of one pixel
