@@ -109,7 +109,9 @@ def against_theory(data: pd.DataFrame, *, name: str, caption: str, ylabel: str, 
 
 
 def unit(picture: ArrayLike) -> Array:
-    """Return a picture, an array or a tensor on any device, with its smallest entry at 0 and its largest at 1; where all are equal, at 0.
+    """Return a picture with its smallest entry at 0 and its largest at 1; where all are equal, at 0.
+
+    It may be a tensor on any device.
 
     >>> unit([[2.0, 4.0]]).tolist(), unit([[3.0, 3.0]]).tolist()
     ([[0.0, 1.0]], [[0.0, 0.0]])
