@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 import specdyn as sd
 from specdyn.interventions import HoldNorm, ShrinkNuclear, Truncation, reestimate, rescaled, truncations
-from specdyn.tasks import datasets, tokens
+from specdyn.tasks import datasets, image_data, tokens
 from specdyn.tasks.speech_recognition import _SOURCES, BLANK, LabelledSpeech
 
 ROOT = Path(__file__).parents[1]
@@ -43,10 +43,9 @@ def some_cifar(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     labels = torch.arange(12) % 10
     made = datasets.LabelledImages(images, labels, images[:4], labels[:4], tuple("abcdefghij"))
     monkeypatch.setattr(datasets, "cifar10", lambda: made)
-    cache = sys.modules["specdyn.tasks.image_classification"]._loaded
-    cache.cache_clear()
+    image_data.load.cache_clear()
     yield
-    cache.cache_clear()
+    image_data.load.cache_clear()
 
 
 @pytest.mark.parametrize("tier", ["gpu", "paper"])

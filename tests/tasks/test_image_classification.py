@@ -1,7 +1,6 @@
 """Image classification against the paper's counts, slow loops and updates worked out by hand."""
 
 import math
-import sys
 import time
 from dataclasses import replace
 from itertools import pairwise
@@ -13,9 +12,8 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from specdyn import spectra
-from specdyn.tasks import ImageClassification, build, datasets, image_classification
+from specdyn.tasks import ImageClassification, build, datasets, image_classification, image_data
 from specdyn.tasks.datasets import LabelledImages
-from specdyn.tasks.image_classification import _loaded
 
 CPU = torch.device("cpu")
 PAPER_CONVOLUTIONS = (0, 1, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16)
@@ -29,7 +27,7 @@ def small_cifar(monkeypatch: pytest.MonkeyPatch) -> LabelledImages:
     labels = torch.arange(80) % 10
     small = LabelledImages(images[:60], labels[:60], images[60:], labels[60:], tuple("abcdefghij"))
     monkeypatch.setattr(datasets, "cifar10", lambda: small)
-    _loaded.cache_clear()
+    image_data.load.cache_clear()
     return small
 
 
@@ -218,7 +216,7 @@ def by_hand(pixels: Tensor, labels: Tensor) -> tuple[float, float]:
 
 
 def test_losses_weigh_every_image_alike(small_cifar: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[ImageClassification.__module__], "_CHUNK", 7)  # leaves a short last chunk
+    monkeypatch.setattr(image_data, "_CHUNK", 7)  # leaves a short last chunk
     task = on_cifar(evaluated=30)
     data, model = task.data(0, CPU), Says().eval()
     metrics, quality = task.metrics(model, data), task.quality(model, data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Literal
@@ -14,12 +14,8 @@ from torch.nn import functional as F
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from specdyn.tasks import datasets
-from specdyn.tasks.datasets import LabelledImages
-from specdyn.tasks.datasets.cluttered_digits import cluttered_digits
+from specdyn.tasks.image_data import SOURCES, ImageData, chunks, judged, load, logits
 from specdyn.tasks.task import at_least_one, at_tier, doubling, generator, minibatch, one_of
-
-_CHUNK = 128  # images that are evaluated at once: more of them leave a CPU's cache and take twice as long each
 
 VGG16 = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool", 512, 512, 512, "pool", 512, 512, 512)
 """Thirteen convolutions by their channels, and where the resolution is halved."""
@@ -69,81 +65,6 @@ class ConvNet(nn.Module):
         return logits
 
 
-@dataclass(frozen=True)
-class ImageData:
-    """Images (N, C, H, W), uint8, and labels (N,) in three parts that share no example.
-
-    ``mean`` and ``std`` (C, 1, 1) are those of the colours, between 0 and 1.
-    """
-
-    train: Tensor
-    train_labels: Tensor
-    validation: Tensor
-    validation_labels: Tensor
-    test: Tensor
-    test_labels: Tensor
-    mean: Tensor
-    std: Tensor
-
-    @property
-    def examples(self) -> Tensor:
-        """One training image of each class in turn: (classes, H, W), in colour (classes, H, W, 3), from 0 to 1."""
-        present = sorted(set(self.train_labels.tolist()))
-        first = torch.cat([self.train[self.train_labels == label][:1] for label in present])
-        return first.permute(0, 2, 3, 1).squeeze(-1) / 255
-
-    def prepared(self, images: Tensor) -> Tensor:
-        """Return images as a network reads them: floating point, each colour centred and scaled."""
-        scaled = (images / 255 - self.mean) / self.std
-        return scaled.contiguous(memory_format=torch.channels_last)  # a quarter faster here, and no slower on a GPU
-
-
-@dataclass(frozen=True)
-class _Source:
-    """How a dataset is read, with what size of the training and validation parts, and what its colours are."""
-
-    read: Callable[[int, int], tuple[Tensor, ...]]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: int = 10
-
-
-def _made(train_size: int, validation_size: int) -> tuple[Tensor, ...]:
-    parts = cluttered_digits("train", train_size), cluttered_digits("validation", validation_size)
-    return *parts[0], *parts[1], *cluttered_digits("test", 1_000)
-
-
-def _split(source: LabelledImages, train_size: int, validation_size: int) -> tuple[Tensor, ...]:
-    """Hold validation images out of the official training set, the same in every run; the test set stays whole."""
-    if train_size + validation_size > len(source.train):
-        raise ValueError(
-            f"train_size={train_size} and validation_size={validation_size} together exceed "
-            f"the {len(source.train)} images there are: choose smaller ones"
-        )
-    order = torch.randperm(len(source.train), generator=generator("images", "split"))
-    validation, train = order[:validation_size], order[validation_size : validation_size + train_size]
-    parts = [part[index] for index in (train, validation) for part in (source.train, source.train_labels)]
-    return *parts, source.test, source.test_labels
-
-
-_SOURCES = {
-    "cluttered-digits": _Source(_made, (0.2,), (0.347,)),
-    "cifar10": _Source(
-        lambda *sizes: _split(datasets.cifar10(), *sizes), (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
-    ),
-    "mnist": _Source(lambda *sizes: _split(datasets.mnist(), *sizes), (0.1307,), (0.3081,)),
-    "fashion-mnist": _Source(lambda *sizes: _split(datasets.fashion_mnist(), *sizes), (0.2860,), (0.3530,)),
-}
-
-
-@lru_cache(maxsize=2)  # the data are those of every seed, so the runs of a sweep share them
-def _loaded(dataset: str, train_size: int, validation_size: int, device: torch.device) -> ImageData:
-    source = _SOURCES[dataset]
-    parts = source.read(train_size, validation_size)
-    colours = (torch.tensor(values).view(-1, 1, 1) for values in (source.mean, source.std))
-    return ImageData(*(tensor.to(device) for tensor in (*parts, *colours)))
-
-
 AUGMENTATIONS = ("crop", "flip")
 
 
@@ -151,8 +72,8 @@ AUGMENTATIONS = ("crop", "flip")
 class ImageClassification:
     """Settings of one image-classification run (paper section 4; task T2). SGD with momentum 0.9.
 
-    ``dataset``: ``"cluttered-digits"``, ``"cifar10"``, ``"mnist"`` or ``"fashion-mnist"``. ``plan``: the
-    convolutions of `ConvNet`. Of the first ``evaluated`` training and validation images losses are measured
+    ``dataset``: ``"cluttered-digits"``, ``"cifar10"``, ``"mnist"``, ``"fashion-mnist"`` or ``"digits"``. ``plan``:
+    the convolutions of `ConvNet`. Of the first ``evaluated`` training and validation images losses are measured
     at a snapshot, and from those of training the BatchNorm statistics of truncated networks.
 
     ``augmentation``: none as in the paper, whose training set is memorised in the end; ``"crop"`` shifts
@@ -185,7 +106,7 @@ class ImageClassification:
 
     def __post_init__(self) -> None:
         """Refuse what no run could be made of."""
-        one_of(self, dataset=_SOURCES)
+        one_of(self, dataset=SOURCES)
         if unknown := [name for name in self.augmentation if name not in AUGMENTATIONS]:
             raise ValueError(f"unknown augmentation {unknown[0]!r}: choose among {', '.join(AUGMENTATIONS)}")
         at_least_one(self, "train_size", "validation_size", "evaluated", "batch_size", "every")
@@ -211,12 +132,12 @@ class ImageClassification:
 
     def model(self) -> ConvNet:
         """The network for the dataset's colours and classes."""
-        source = _SOURCES[self.dataset]
+        source = SOURCES[self.dataset]
         return ConvNet(self.plan, len(source.mean), source.classes)
 
     def data(self, seed: int, device: torch.device) -> ImageData:
         """The images, split once for all seeds."""
-        return _loaded(self.dataset, self.train_size, self.validation_size, device)
+        return load(self.dataset, self.train_size, self.validation_size, device)
 
     def batch(self, data: ImageData, step: int, seed: int) -> tuple[Tensor, Tensor]:
         """Training images (N, C, H, W), ready for the network, and their labels (N,)."""
@@ -242,7 +163,7 @@ class ImageClassification:
 
     def inputs(self, data: ImageData) -> Iterator[Tensor]:
         """The training images that are evaluated, 128 at a time."""
-        return map(data.prepared, _chunks(data.train[: self.evaluated]))
+        return chunks(data, data.train[: self.evaluated])
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Cross-entropy."""
@@ -266,27 +187,13 @@ class ImageClassification:
         """Losses and error rates on the images that are evaluated at a snapshot."""
         count = self.evaluated
         return {
-            **_evaluated("train", model, data, data.train[:count], data.train_labels[:count]),
-            **_evaluated("validation", model, data, data.validation[:count], data.validation_labels[:count]),
+            **judged("train", logits(model, data, data.train[:count]), data.train_labels[:count]),
+            **judged("validation", logits(model, data, data.validation[:count]), data.validation_labels[:count]),
         }
 
     def quality(self, model: nn.Module, data: ImageData) -> dict[str, float]:
         """Loss and error rate on the whole official test set, which decides nothing else."""
-        return _evaluated("test", model, data, data.test, data.test_labels)
-
-
-def _chunks(images: Tensor) -> Iterator[Tensor]:
-    return (images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK))
-
-
-@torch.no_grad()
-def _evaluated(part: str, model: nn.Module, data: ImageData, images: Tensor, labels: Tensor) -> dict[str, float]:
-    """Return mean loss and error rate over images; each counts the same, whatever chunk it is in."""
-    if model.training:
-        raise ValueError("evaluating in training mode would change the BatchNorm statistics: model.eval() first")
-    logits = torch.cat([model(data.prepared(chunk)) for chunk in _chunks(images)])
-    wrong = logits.argmax(dim=1) != labels
-    return {f"{part}_loss": float(F.cross_entropy(logits, labels)), f"{part}_error": float(wrong.float().mean())}
+        return judged("test", logits(model, data, data.test), data.test_labels)
 
 
 @lru_cache(maxsize=2)  # as the order of the epoch is: moved to the device once, so that no batch waits for the CPU

@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from specdyn.tasks import datasets
 from specdyn.tasks.datasets import LabelledImages
+from specdyn.tasks.datasets.bundled_digits import bundled_digits
 from specdyn.tasks.task import at_least_one, at_tier, generator, in_fifths, minibatch, one_of
 
 _CHUNK = 512  # images that are evaluated at once, so that a whole test set fits beside a network
@@ -134,9 +135,7 @@ class _Source:
 
 def _bundled() -> tuple[Tensor, Tensor]:
     """Read scikit-learn's 1,797 digits; 300 of them are to test on."""
-    from sklearn.datasets import load_digits  # half a second, and only where these images are read
-
-    images = torch.from_numpy(load_digits().images).float() / 16
+    images = bundled_digits()[0] / 16
     order = torch.randperm(len(images), generator=generator("digits", "test"))
     return images[order[300:]], images[order[:300]]
 

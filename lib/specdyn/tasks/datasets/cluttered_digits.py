@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from specdyn.tasks.datasets.bundled_digits import bundled_digits, in_bytes
 from specdyn.tasks.task import generator
 
 CANVAS = 16
@@ -46,14 +47,11 @@ def cluttered_digits(part: Part, count: int) -> tuple[Tensor, Tensor]:
 @cache
 def _sources(part: Part) -> tuple[Tensor, Tensor]:
     """Return the 8x8 digits (N, 8, 8), uint8 from 0 to 255, that a part is made from, and their labels."""
-    from sklearn.datasets import load_digits  # half a second, and only where these images are made
-
-    digits = load_digits()
-    order = torch.randperm(len(digits.target), generator=generator("cluttered digits", "sources"))
+    digits, labels = bundled_digits()
+    order = torch.randperm(len(digits), generator=generator("cluttered digits", "sources"))
     first = sum(list(SHARES.values())[: list(SHARES).index(part)])
     mine = order[first : first + SHARES[part]]
-    images = torch.from_numpy(digits.images).mul(255 / 16).round().to(torch.uint8)
-    return images[mine], torch.from_numpy(digits.target).long()[mine]
+    return in_bytes(digits)[mine], labels[mine]
 
 
 def _lay(pieces: Tensor, canvas: Tensor, draws: torch.Generator) -> None:
