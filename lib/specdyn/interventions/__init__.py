@@ -1,7 +1,25 @@
 """What we do to a network to see whether an explanation breaks."""
 
+from specdyn.interventions.branches import with_weights
+from specdyn.interventions.low_rank import LowRank, rank_within
+from specdyn.interventions.masks import Mask, Masked, magnitude_mask, random_mask, shuffled_mask
 from specdyn.interventions.norm import HoldNorm, rescaled
 from specdyn.interventions.nuclear import ShrinkNuclear
 from specdyn.interventions.truncation import Truncation, reestimate, truncations
 
-__all__ = ["HoldNorm", "ShrinkNuclear", "Truncation", "reestimate", "rescaled", "truncations"]
+__all__ = [
+    "HoldNorm",
+    "LowRank",
+    "Mask",
+    "Masked",
+    "ShrinkNuclear",
+    "Truncation",
+    "magnitude_mask",
+    "random_mask",
+    "rank_within",
+    "reestimate",
+    "rescaled",
+    "shuffled_mask",
+    "truncations",
+    "with_weights",
+]

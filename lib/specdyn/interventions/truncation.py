@@ -12,6 +12,7 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from specdyn.interventions.copies import copied
+from specdyn.interventions.spare import unspared
 from specdyn.spectra import SVD, Snapshot, decompose, matrices, truncate
 from specdyn.tasks import Task
 
@@ -33,11 +34,7 @@ def truncations(
     >>> torch.linalg.matrix_rank(cut[0].weight).item(), torch.equal(cut[1].weight, model[1].weight)
     (2, True)
     """
-    found = {matrix.name: matrix for matrix in matrices(model)}
-    spared = set(list(found)[-1:]) if spare is None else set(spare)
-    if unknown := spared - set(found):
-        raise ValueError(f"cannot spare {sorted(unknown)}: the matrices are {list(found)}")
-    svds = {name: decompose(m.view, name=name) for name, m in found.items() if name not in spared}
+    svds = {name: decompose(matrix.view, name=name) for name, matrix in unspared(model, spare).items()}
     for fraction in fractions:
         _check(fraction)
         yield _cut(model, svds, partial(_share, fraction), keep)

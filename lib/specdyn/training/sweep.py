@@ -77,7 +77,7 @@ def sweep(
     *,
     seed: Iterable[int],
     start: Mapping[str, Mapping[int, Checkpoint]] | None = None,
-    constraint: Mapping[str, Constraint] | None = None,
+    constraint: Mapping[str, Constraint | Mapping[int, Constraint]] | None = None,
     probe: Probe | None = None,
     keep: Collection[int] = (),
     device: str = "auto",
@@ -87,15 +87,16 @@ def sweep(
     """Train every task from every start under every constraint at every value of every axis with every seed.
 
     ``tasks``: one task, or several by name, which is then their label ``task``. ``start``: by name, for each
-    seed a checkpoint to branch from. ``constraint``: constraints by name. ``probe``: what all runs report at
-    their snapshots beside their metrics. ``axes``: fields of the task, such as ``weight_decay=[0.0, 1.0]``, or
-    by the name of the task where they differ, ``weight_decay={"a": [0.0, 0.1], "b": [1.0]}``. ``keep``: steps
-    whose checkpoints stay, in the runs that are long enough. ``workers``: processes at a time, by default one a
-    core, each with one thread. Diverged runs stay in the table. Runs that exist are not repeated.
+    seed a checkpoint to branch from. ``constraint``: by name, one for all seeds or one for each. ``probe``:
+    what all runs report at their snapshots beside their metrics. ``axes``: fields of the task, such as
+    ``weight_decay=[0.0, 1.0]``, or by the name of the task where they differ, ``weight_decay={"a": [0.0, 0.1],
+    "b": [1.0]}``. ``keep``: steps whose checkpoints stay, in the runs that are long enough. ``workers``:
+    processes at a time, by default one a core, each with one thread. Diverged runs stay in the table. Runs that
+    exist are not repeated.
 
     Raises ``ValueError`` where there are no seeds or an axis is empty or leaves a task out, ``TypeError`` for a
     seed that is no integer or an axis the task does not have, ``KeyError`` for a seed without a checkpoint to
-    start from.
+    start from or without its constraint.
     """
     names: list[str | None] = [*tasks] if isinstance(tasks, Mapping) else [None]
     by_task = {axis: _by_task(axis, values, names) for axis, values in axes.items()}
@@ -110,8 +111,8 @@ def sweep(
         named = tasks[label["task"]] if isinstance(tasks, Mapping) else tasks
         task = replace(named, **{axis: label[axis] for axis in axes})
         job = {"task": task, "seed": label["seed"], "keep": [step for step in keep if step <= task.steps]}
-        job["start"] = start[label["start"]][label["seed"]] if start else None
-        job["constraint"] = constraint[label["constraint"]] if constraint else None
+        job["start"] = _of_seed("start", start, label)
+        job["constraint"] = _of_seed("constraint", constraint, label)
         jobs.append({**job, "probe": probe})
     where = resolve_device(device)
     limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
@@ -120,6 +121,18 @@ def sweep(
 
 def _product(varied: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(varied, values, strict=True)) for values in itertools.product(*varied.values())]
+
+
+def _of_seed(what: str, named: Mapping[str, Any] | None, label: Mapping[str, Any]) -> Any:
+    """Return what a run starts from or is held to: by name, and by seed where seeds differ."""
+    if named is None:
+        return None
+    name, seed = label[what], label["seed"]
+    if not isinstance(named[name], Mapping):
+        return named[name]
+    if seed not in named[name]:
+        raise KeyError(f"{what} {name!r} has nothing for seed {seed}, only for {list(named[name])}: add it")
+    return named[name][seed]
 
 
 def _by_task(axis: str, values: Any, names: list[str | None]) -> dict[str | None, list[Any]]:
