@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from specdyn.interventions.copies import M, copied
+from specdyn.interventions.copies import copied
 from specdyn.interventions.spare import unspared
 from specdyn.spectra import find
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Mask:
-    """Which weights stay, by the name of the matrix: booleans (rows, columns), as `matrices` reads it.
+    """Which weights stay, by the name of the matrix: booleans (rows, columns), as `specdyn.spectra.matrices` reads it.
 
     A matrix that is not named stays whole. The representation holds a hash of the content, and so does the name of
     every run that is made under the mask.
@@ -48,7 +48,7 @@ class Mask:
         """The matrices of which nothing stays: no signal passes them."""
         return [name for name, keep in self.keep.items() if not keep.any()]
 
-    def applied(self, model: M) -> M:
+    def applied(self, model: nn.Module) -> nn.Module:
         """Return a copy of the model in which all other weights of these matrices are 0.
 
         BatchNorm's statistics are still those of the whole network: see `reestimate`. Raises ``ValueError`` for a
@@ -90,7 +90,7 @@ class Masked:
         Raises ``ValueError`` for a matrix that the model does not have, that has another shape, or that its layer
         computes.
         """
-        weights, gone = [], []
+        weights, kept = [], []
         for name, matrix in find(model, self.mask.keep).items():
             keep = self.mask.keep[name]
             if keep.shape != matrix.view.shape:
@@ -99,12 +99,12 @@ class Masked:
             if matrix.stored is None:
                 raise ValueError(f"cannot mask {name}: computed by its layer, not stored")
             weights.append(matrix.stored)
-            gone.append(~keep.to(matrix.stored.device).reshape(matrix.stored.shape))
+            kept.append(keep.to(matrix.stored).reshape(matrix.stored.shape))
 
         def zero(step: int, learning_rate: float) -> None:
             with torch.no_grad():
-                for weight, without in zip(weights, gone, strict=True):
-                    weight.masked_fill_(without, 0)
+                for weight, factors in zip(weights, kept, strict=True):
+                    weight.mul_(factors)  # filling by booleans takes ten times as long on a CPU
 
         zero(0, 0.0)
         return zero
