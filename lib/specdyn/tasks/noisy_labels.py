@@ -200,8 +200,8 @@ _PAPER = NoisyLabels(
     steps=300 * _EPOCH, every=_EPOCH,
 )  # fmt: skip
 _LAPTOP = replace(
-    _PAPER, dataset="digits", train_size=1_152, validation_size=345, evaluated=1_152, init_scale=0.25,
-    learning_rate=0.15, steps=350 * 9, every=90,
+    _PAPER, dataset="digits", train_size=1_024, validation_size=473, evaluated=1_024, init_scale=0.25,
+    learning_rate=0.15, steps=270 * 8, every=80,
 )  # fmt: skip
 _TIERS = {
     "smoke": replace(
