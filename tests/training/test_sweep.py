@@ -78,8 +78,24 @@ def test_starts_and_constraints_are_axes_like_any_other() -> None:
             norm = run.recording.frobenius_norm("linear1.weight")
             assert run.recording.steps.tolist() == [5, 10]
             assert norm[-1] == pytest.approx(scale * norm[0], rel=1e-5)
-    with pytest.raises(KeyError, match="3"):
+    with pytest.raises(KeyError, match=r"start 'early' has nothing for seed 3, only for \[1, 2\]: add it"):
         sd.sweep(TASK, start=starts, seed=[3], device="cpu")
+
+
+def test_a_constraint_may_differ_by_seed_or_be_that_of_all() -> None:
+    held = {"own": {1: HoldNorm(3.0), 2: HoldNorm(5.0)}, "same": HoldNorm(2.0)}
+    runs = sd.sweep(TASK, constraint=held, seed=[1, 2], device="cpu")
+    assert [(row["constraint"], row["seed"]) for row in runs.labels] == [
+        ("own", 1),
+        ("own", 2),
+        ("same", 1),
+        ("same", 2),
+    ]
+    for run, scale in zip(runs, (3.0, 5.0, 2.0, 2.0), strict=True):
+        norm = run.recording.frobenius_norm("linear1.weight")
+        assert norm[-1] == pytest.approx(scale * norm[0], rel=1e-5)
+    with pytest.raises(KeyError, match=r"constraint 'own' has nothing for seed 4, only for \[1, 2\]: add it"):
+        sd.sweep(TASK, constraint=held, seed=[1, 4], device="cpu")
 
 
 def size(model: nn.Module) -> float:
