@@ -61,7 +61,7 @@ class Mask:
     def __repr__(self) -> str:
         found = hashlib.sha256()
         for name, keep in self.keep.items():
-            found.update(f"{name} {tuple(keep.shape)}".encode() + keep.cpu().contiguous().numpy().tobytes())
+            found.update(f"{name} {tuple(keep.shape)}".encode() + keep.cpu().numpy().tobytes())
         kept = sum(int(keep.sum()) for keep in self.keep.values())
         total = sum(keep.numel() for keep in self.keep.values())
         return f"Mask(keeps {kept} of {total} weights, {found.hexdigest()[:12]})"
@@ -120,10 +120,10 @@ def magnitude_mask(
 ) -> Mask:
     """Keep the fraction ``kept`` of the weights that are largest in magnitude (paper, section 7.2).
 
-    Of N weights round(``kept`` N) stay, counted over all matrices together or, with ``scope="layer"``, in each of
-    them. Among weights of the same magnitude the first stay. ``spare`` names matrices that stay whole and are not
-    counted, by default the last one, as in the paper. Of a network that is masked already, a smaller fraction gives
-    the next round of iterative pruning.
+    Of N weights round(``kept`` N) stay (in the official code one fewer), counted over all matrices together or, with
+    ``scope="layer"``, in each of them. Among weights of the same magnitude the first stay. ``spare`` names matrices
+    that stay whole and are not counted, by default the last one, as in the paper. Of a network that is masked
+    already, a smaller fraction gives the next round of iterative pruning.
 
     Raises ``ValueError`` for a fraction outside (0, 1], an unknown scope, a name the model does not have, weights
     that are not finite, where all matrices are spared, and where nothing would be left of a matrix, unless
