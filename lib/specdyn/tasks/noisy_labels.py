@@ -200,7 +200,7 @@ _PAPER = NoisyLabels(
 )  # fmt: skip
 _LAPTOP = replace(
     _PAPER, dataset="digits", train_size=1_024, validation_size=473, evaluated=1_024, init_scale=0.25,
-    learning_rate=0.15, steps=270 * 8, every=80,
+    learning_rate=0.15, steps=270 * 8, every=24,
 )  # fmt: skip
 _TIERS = {
     "smoke": replace(

@@ -5,6 +5,7 @@ from specdyn.training.checkpoint import Checkpoint
 from specdyn.training.cost import Cost
 from specdyn.training.files import book_root
 from specdyn.training.loop import Constraint, DivergedError, Probe, Run, train
+from specdyn.training.on_test_data import OnTestData
 from specdyn.training.recorder import Recorder
 from specdyn.training.recording import Recording
 from specdyn.training.sweep import Runs, sweep
@@ -15,6 +16,7 @@ __all__ = [
     "Constraint",
     "Cost",
     "DivergedError",
+    "OnTestData",
     "Probe",
     "Recorder",
     "Recording",
