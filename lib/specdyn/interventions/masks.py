@@ -206,13 +206,8 @@ def _largest(sizes: Tensor, fraction: float) -> Tensor:
     ``torch.nn.utils.prune`` leaves it to ``topk`` which of equal ones go, and that is another choice on every device.
     It also moves the weights to parameters of other names, which no checkpoint of the dense network fits.
     """
-    count = round(fraction * sizes.numel())
-    if not count:
-        return torch.zeros_like(sizes, dtype=torch.bool)
-    smallest = sizes.flatten().kthvalue(sizes.numel() - count + 1).values
-    above, equal = sizes > smallest, sizes == smallest
-    place = equal.flatten().cumsum(0).view_as(equal)
-    return above | (equal & (place <= count - above.sum()))
+    first = sizes.flatten().argsort(descending=True, stable=True)[: round(fraction * sizes.numel())]
+    return torch.zeros(sizes.numel(), dtype=torch.bool).index_fill(0, first, True).view_as(sizes)
 
 
 def _drawn(among: Tensor, counts: Tensor, generator: torch.Generator) -> Tensor:
