@@ -1,0 +1,51 @@
+"""The benchmark of holds times what it says, apart from the update."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import nn
+
+import specdyn as sd
+from benchmarks import interventions as benchmark
+
+TASK = sd.tasks.noisy_labels("smoke")
+
+
+class Spends:
+    """A constraint that does nothing for ten milliseconds, and notes when."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def bind(self, model: nn.Module) -> Callable[[int, float], None]:
+        return self.spend
+
+    def spend(self, step: int, learning_rate: float) -> None:
+        self.steps.append(step)
+        end = time.process_time() + 0.01
+        while time.process_time() < end:
+            pass
+
+
+def test_update_and_hold_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    spends = Spends()
+    monkeypatch.setattr(benchmark, "holds", lambda model: {"spends": spends})
+    update, hold = benchmark.measured(TASK, "spends", updates=15)
+    assert hold == pytest.approx(10, abs=3)
+    assert 0 < update < 8
+    assert spends.steps[-15:] == list(range(1, 16))
+
+
+def test_both_holds_leave_as_much() -> None:
+    mask, rank = (sd.tasks.build(TASK, 0) for _ in range(2))
+    for model, hold in zip((mask, rank), benchmark.holds(mask).values(), strict=True):
+        hold.bind(model)
+    rows, columns = mask.layers[0].weight.shape
+    assert int((mask.layers[0].weight != 0).sum()) == round(benchmark.KEPT * rows * columns)
+    assert int(torch.linalg.matrix_rank(rank.layers[0].weight)) * (rows + columns) <= benchmark.KEPT * rows * columns
+
+
+def test_a_row_says_the_share() -> None:
+    assert benchmark.row("noisy-labels", "mask", 2.0, 0.1).split() == ["noisy-labels", "mask", "2.00", "0.100", "5.0%"]
