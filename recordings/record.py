@@ -1,10 +1,12 @@
 """Record runs of a higher tier, so that pages can show them beside the live ones.
 
     python recordings/record.py grokking_paper [device]
-    python recordings/record.py images_gpu [device]    # or generation_gpu, speech_gpu, language_gpu
+    python recordings/record.py images_gpu [device]    # or generation_gpu, speech_gpu, language_gpu, memorization_gpu
+    python recordings/record.py memorization_cifar10 cpu    # true and permuted labels, about three minutes on one core
 
-Those of a task's gpu tier are one run for each weight decay, in a file each, such as images_gpu_0.01.npz. They are
-runs of the chapters, kept in the same folder: what was killed goes on, and what is finished is not repeated.
+Those of a task's gpu tier are one run for each weight decay, in a file each, such as images_gpu_0.01.npz, and for
+memorization one with true and one with permuted labels. They are runs of the chapters, kept in the same folder: what
+was killed goes on, and what is finished is not repeated. memorization_cifar10 learns from 10,000 of the images.
 
 A file holds the measurements and where they come from: settings, seed, device, versions, seconds, date
 and the commit of the code, which has to be committed before a run is worth keeping.
@@ -22,6 +24,7 @@ from specdyn.interventions import Truncation
 
 HERE = Path(__file__).parent
 SEED = 10
+LABELS = {"true": 0.0, "permuted": 1.0}
 
 
 def recorded(tier: str = "gpu") -> dict[str, dict[str, dict[str, Any]]]:
@@ -33,7 +36,18 @@ def recorded(tier: str = "gpu") -> dict[str, dict[str, dict[str, Any]]]:
             f"{name}_{tier}_{decay:g}": {"task": replace(task, weight_decay=decay), "probe": Truncation()}
             for decay in decays[name]
         }
+    for name, task in memorized(tier).items():
+        runs[name] = {f"{name}_{labels}": {"task": replace(task, corrupted=share)} for labels, share in LABELS.items()}
     return runs
+
+
+def memorized(tier: str) -> dict[str, sd.tasks.NoisyLabels]:
+    """Return the settings with which true and permuted labels are recorded: a tier's, and some that a CPU has time for.
+
+    An epoch of the latter is 79 batches, and permuted labels are fitted after about 70 of them.
+    """
+    fewer = sd.tasks.noisy_labels("gpu", train_size=10_000, steps=120 * 79, every=2 * 79)
+    return {f"memorization_{tier}": sd.tasks.noisy_labels(tier), "memorization_cifar10": fewer}
 
 
 def commit() -> str:

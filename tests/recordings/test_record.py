@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,11 +23,24 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_task_can_be_recorded_at_the_gpu_tier_for_every_decay() -> None:
     found = SCRIPT.recorded()
-    assert list(found) == ["grokking_paper", "images_gpu", "generation_gpu", "speech_gpu", "language_gpu"]
+    assert list(found) == [
+        "grokking_paper", "images_gpu", "generation_gpu", "speech_gpu", "language_gpu",
+        "memorization_gpu", "memorization_cifar10",
+    ]  # fmt: skip
     assert list(found["images_gpu"]) == [f"images_gpu_{decay}" for decay in ("0", "0.001", "0.01", "0.1")]
     assert found["images_gpu"]["images_gpu_0.01"]["task"] == sd.tasks.image_classification("gpu", weight_decay=0.01)
     for name, decays in sd.tasks.decay_values("gpu").items():
         assert tuple(run["task"].weight_decay for run in found[f"{name}_gpu"].values()) == decays
+
+
+def test_true_and_permuted_labels_of_cifar_differ_in_nothing_else() -> None:
+    found = SCRIPT.recorded()
+    for name, size in {"memorization_gpu": 45_000, "memorization_cifar10": 10_000}.items():
+        true, permuted = (found[name][f"{name}_{labels}"]["task"] for labels in ("true", "permuted"))
+        assert (true.dataset, true.train_size, true.corrupted) == ("cifar10", size, 0.0)
+        assert permuted == replace(true, corrupted=1.0)
+        epoch = -(-size // true.batch_size)
+        assert true.steps % epoch == true.every % epoch == 0
 
 
 def test_what_pages_show_can_be_recorded_again() -> None:
