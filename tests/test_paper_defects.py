@@ -1,7 +1,8 @@
 """Defects of the paper's official code that a run would show, each with a test that catches it here.
 
 The numbers only tell them apart. The sixth, a launcher that looks up a cluster's settings in the wrong place, has no
-counterpart: nothing is launched on a cluster here.
+counterpart: nothing is launched on a cluster here. The thirteenth to the nineteenth lie in single measures, and are
+tested with these.
 """
 
 import subprocess
@@ -36,7 +37,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def some_cifar(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def some_cifar(monkeypatch: pytest.MonkeyPatch) -> Iterator[datasets.LabelledImages]:
     """Stand noise in for CIFAR-10, in its shapes."""
     draws = torch.Generator().manual_seed(0)
     images = torch.randint(256, (12, 3, 32, 32), generator=draws, dtype=torch.uint8)
@@ -44,7 +45,7 @@ def some_cifar(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made = datasets.LabelledImages(images, labels, images[:4], labels[:4], tuple("abcdefghij"))
     monkeypatch.setattr(datasets, "cifar10", lambda: made)
     image_data.load.cache_clear()
-    yield
+    yield made
     image_data.load.cache_clear()
 
 
@@ -211,3 +212,62 @@ def test_12_a_recording_holds_every_setting_its_run_is_made_from_again(name: str
     recorded = sd.train(task, 0, device="cpu", progress=False).recording.provenance["task"]
     listed = {field: list(value) if isinstance(value, tuple) else value for field, value in asdict(task).items()}
     assert recorded == listed
+
+
+def test_20_an_alignment_comes_with_its_chance_level_and_untrained_layers_are_at_it() -> None:
+    task, pair = sd.tasks.noisy_labels("laptop"), ("layers.1.weight", "layers.2.weight")
+    untrained = [sd.measure(sd.tasks.build(task, seed), pairs=[pair]) for seed in range(10)]
+    scores = [float(snapshot.alignment(pair)[:10].mean()) for snapshot in untrained]
+    chance = untrained[0].alignment_chance(pair)
+    assert chance == pytest.approx((2 / (torch.pi * 256)) ** 0.5, rel=0.01)
+    assert sum(scores) / 10 == pytest.approx(chance, rel=0.25)
+
+
+@each_task
+def test_20_every_recorded_pair_and_matrix_has_its_chance_level(name: str) -> None:
+    recording = sd.train(replace(SMOKE[name], steps=1), 0, device="cpu", progress=False).recording
+    assert recording.alignment_chances.keys() == recording.alignments.keys()
+    assert recording.agreement_chances.keys() == recording.agreements.keys()
+    assert all(
+        0 < chance <= 1 for chance in (*recording.alignment_chances.values(), *recording.agreement_chances.values())
+    )
+
+
+def test_20_components_that_change_places_are_still_the_same_directions() -> None:
+    model = sd.tasks.build(sd.tasks.noisy_labels("smoke"), 0)
+    recorder = sd.Recorder(model, steps=[0, 1])
+    U, S, Vh = torch.linalg.svd(model.layers[1].weight.detach())
+    S[[2, 3]] = S[[3, 2]]
+    with torch.no_grad():
+        model.layers[1].weight.copy_(U * S @ Vh)
+    recorder(1)
+    recording = recorder.finish()
+    by_index = recording.agreements["layers.1.weight"][0]
+    assert by_index[:5] == pytest.approx([1, 1, 0, 0, 1], abs=1e-3)
+    assert recording.subspace_agreements["layers.1.weight"][0] == pytest.approx(1, abs=1e-3)
+
+
+def test_21_labels_to_validate_and_test_on_stay_right_where_all_others_are_permuted(
+    some_cifar: datasets.LabelledImages,
+) -> None:
+    task = sd.tasks.noisy_labels("paper", corrupted=1.0, train_size=8, validation_size=4)
+    data = task.data(0, CPU)
+    assert data.wrong.any()
+    known = {tuple(image.flatten().tolist()): int(label) for image, label in zip(
+        torch.cat([some_cifar.train, some_cifar.test]), torch.cat([some_cifar.train_labels, some_cifar.test_labels]),
+        strict=True,
+    )}  # fmt: skip
+    for images, labels in ((data.validation, data.validation_labels), (data.test, data.test_labels)):
+        assert labels.tolist() == [known[tuple(image.flatten().tolist())] for image in images]
+    as_there = replace(task, corrupted_validation=True).data(0, CPU)
+    assert not torch.equal(as_there.validation_labels, data.validation_labels)
+
+
+@each_task
+def test_21_a_test_set_is_there_to_judge_by_apart_from_what_snapshots_report(name: str) -> None:
+    task = SMOKE[name]
+    data, model = task.data(0, CPU), sd.tasks.build(task, 0).eval()
+    with torch.no_grad():
+        judged, watched = task.quality(model, data), task.metrics(model, data)
+    assert any(metric.startswith("test_") for metric in judged)
+    assert not judged.keys() & watched.keys()
