@@ -271,6 +271,15 @@ def test_where_no_label_is_wrong_nothing_is_said_of_wrong_ones() -> None:
     }  # fmt: skip
 
 
+def test_a_share_of_no_images_is_no_number_rather_than_none_of_them_wrong() -> None:
+    task = noisy_labels("smoke", corrupted=1.0)
+    data = task.data(0, CPU)
+    assert data.wrong[0]
+    metrics = replace(task, evaluated=1).metrics(build(task, 0).eval(), data)
+    assert math.isnan(metrics["right_error"])
+    assert metrics["wrong_error"] == metrics["train_error"]
+
+
 def test_evaluating_leaves_the_network_alone_and_refuses_training_mode() -> None:
     task = noisy_labels("smoke", corrupted=0.5)
     data, model = task.data(0, CPU), build(task, 0)
