@@ -1,12 +1,12 @@
 """Record runs of a higher tier, so that pages can show them beside the live ones.
 
     python recordings/record.py grokking_paper [device]
-    python recordings/record.py images_gpu [device]    # or generation_gpu, speech_gpu, language_gpu, memorization_gpu
-    python recordings/record.py memorization_cifar10 cpu    # true and permuted labels, about three minutes on one core
+    python recordings/record.py images_gpu [device]    # or generation_gpu, speech_gpu, language_gpu
+    python recordings/record.py memorization_paper cpu    # six runs of a quarter of an hour each on one core
 
-Those of a task's gpu tier are one run for each weight decay, in a file each, such as images_gpu_0.01.npz, and for
-memorization one with true and one with permuted labels. They are runs of the chapters, kept in the same folder: what
-was killed goes on, and what is finished is not repeated. memorization_cifar10 learns from 10,000 of the images.
+Those of a task's gpu tier are one run for each weight decay, in a file each, such as images_gpu_0.01.npz. Those of
+memorization are the paper's own runs on CIFAR-10, with true and with permuted labels, three seeds each. All are kept in
+the chapters' folder of runs: what was killed goes on, and what is finished is not repeated.
 
 A file holds the measurements and where they come from: settings, seed, device, versions, seconds, date
 and the commit of the code, which has to be committed before a run is worth keeping.
@@ -14,17 +14,35 @@ and the commit of the code, which has to be committed before a run is worth keep
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 import specdyn as sd
 from specdyn.interventions import Truncation
 
 HERE = Path(__file__).parent
 SEED = 10
+SEEDS = (10, 11, 12)
 LABELS = {"true": 0.0, "permuted": 1.0}
+
+
+@dataclass(frozen=True)
+class UpdateRank:
+    """A probe of the effective rank of what training has added to each matrix since the initialisation of ``seed``."""
+
+    seed: int
+
+    def __call__(
+        self, task: sd.tasks.Task, model: nn.Module, data: Any, snapshot: sd.spectra.Snapshot
+    ) -> dict[str, float]:
+        """Return a number for each matrix, such as ``update_rank_layers.1.weight``."""
+        start = {matrix.name: matrix.view for matrix in sd.matrices(sd.tasks.build(task, self.seed))}
+        added = {matrix.name: matrix.view.cpu() - start[matrix.name] for matrix in sd.matrices(model)}
+        return {f"update_rank_{name}": sd.effective_rank(sd.singular_values(update)) for name, update in added.items()}
 
 
 def recorded(tier: str = "gpu") -> dict[str, dict[str, dict[str, Any]]]:
@@ -36,18 +54,14 @@ def recorded(tier: str = "gpu") -> dict[str, dict[str, dict[str, Any]]]:
             f"{name}_{tier}_{decay:g}": {"task": replace(task, weight_decay=decay), "probe": Truncation()}
             for decay in decays[name]
         }
-    for name, task in memorized(tier).items():
-        runs[name] = {f"{name}_{labels}": {"task": replace(task, corrupted=share)} for labels, share in LABELS.items()}
+    fewer = sd.tasks.noisy_labels("paper", evaluated=5_000, every=5 * 352)  # looked at less often: every five epochs
+    runs["memorization_paper"] = {
+        f"memorization_paper_{labels}_{seed}": {
+            "task": replace(fewer, corrupted=share), "seed": seed, "probe": UpdateRank(seed)
+        }
+        for labels, share in LABELS.items() for seed in SEEDS
+    }  # fmt: skip
     return runs
-
-
-def memorized(tier: str) -> dict[str, sd.tasks.NoisyLabels]:
-    """Return the settings with which true and permuted labels are recorded: a tier's, and some that a CPU has time for.
-
-    An epoch of the latter is 79 batches, and permuted labels are fitted after about 70 of them.
-    """
-    fewer = sd.tasks.noisy_labels("gpu", train_size=10_000, steps=120 * 79, every=2 * 79)
-    return {f"memorization_{tier}": sd.tasks.noisy_labels(tier), "memorization_cifar10": fewer}
 
 
 def commit() -> str:
@@ -62,7 +76,7 @@ def record(runs: dict[str, dict[str, Any]], folder: Path, device: str, made: str
     """Train the runs, one after another, and keep the recording of each as soon as it is there."""
     for name, settings in runs.items():
         try:
-            run = sd.train(seed=SEED, device=device, **settings)
+            run = sd.train(**{"seed": SEED, **settings}, device=device)
         except sd.training.DivergedError as error:
             run = error.run
             print(f"{name} diverged at step {run.diverged_at}: its recording ends there")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
+import torch
 
 import specdyn as sd
+from recordings import record as SCRIPT
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = SimpleNamespace(**runpy.run_path(str(ROOT / "recordings" / "record.py")))
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +24,7 @@ def test_every_task_can_be_recorded_at_the_gpu_tier_for_every_decay() -> None:
     found = SCRIPT.recorded()
     assert list(found) == [
         "grokking_paper", "images_gpu", "generation_gpu", "speech_gpu", "language_gpu",
-        "memorization_gpu", "memorization_cifar10",
+        "memorization_paper",
     ]  # fmt: skip
     assert list(found["images_gpu"]) == [f"images_gpu_{decay}" for decay in ("0", "0.001", "0.01", "0.1")]
     assert found["images_gpu"]["images_gpu_0.01"]["task"] == sd.tasks.image_classification("gpu", weight_decay=0.01)
@@ -33,14 +32,27 @@ def test_every_task_can_be_recorded_at_the_gpu_tier_for_every_decay() -> None:
         assert tuple(run["task"].weight_decay for run in found[f"{name}_gpu"].values()) == decays
 
 
-def test_true_and_permuted_labels_of_cifar_differ_in_nothing_else() -> None:
-    found = SCRIPT.recorded()
-    for name, size in {"memorization_gpu": 45_000, "memorization_cifar10": 10_000}.items():
-        true, permuted = (found[name][f"{name}_{labels}"]["task"] for labels in ("true", "permuted"))
-        assert (true.dataset, true.train_size, true.corrupted) == ("cifar10", size, 0.0)
-        assert permuted == replace(true, corrupted=1.0)
-        epoch = -(-size // true.batch_size)
-        assert true.steps % epoch == true.every % epoch == 0
+def test_true_and_permuted_labels_are_recorded_as_in_the_paper_and_differ_in_nothing_else() -> None:
+    found = SCRIPT.recorded()["memorization_paper"]
+    assert len(found) == 6
+    for seed in (10, 11, 12):
+        true, permuted = (found[f"memorization_paper_{labels}_{seed}"] for labels in ("true", "permuted"))
+        paper = sd.tasks.noisy_labels("paper", evaluated=5_000, every=true["task"].every)
+        assert (true["task"], true["seed"], true["probe"]) == (paper, seed, permuted["probe"])
+        assert permuted["task"] == replace(paper, corrupted=1.0)
+        assert paper.steps % paper.every == 0
+
+
+def test_the_update_is_what_training_has_added(tmp_path: Path) -> None:
+    task = sd.tasks.noisy_labels("smoke")
+    SCRIPT.record({"run": {"task": task, "seed": 3, "probe": SCRIPT.UpdateRank(3)}}, tmp_path, "cpu", "abc1234")
+    kept = sd.Recording.load(tmp_path / "run.npz").metrics["update_rank_layers.1.weight"]
+    start, end = sd.tasks.build(task, 3), sd.train(task, seed=3, probe=SCRIPT.UpdateRank(3), device="cpu").model()
+    added = (end.layers[1].weight - start.layers[1].weight).detach().double()
+    p = torch.linalg.svdvals(added)
+    p = p / p.sum()
+    assert kept[0] == 0
+    assert kept[-1] == pytest.approx(float(torch.exp(torch.special.entr(p).sum())) / len(p), rel=1e-4)
 
 
 def test_what_pages_show_can_be_recorded_again() -> None:
