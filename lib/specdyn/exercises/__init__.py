@@ -1,6 +1,15 @@
 """Self-checks for the exercises of each chapter: they take a reader's answer and say what is wrong with it."""
 
-from specdyn.exercises import foundations, grokking, rank_minimisation, weight_decay, your_own_network
+from specdyn.exercises import foundations, grokking, memorization, rank_minimisation, weight_decay, your_own_network
 from specdyn.exercises.verdict import Verdict, judge
 
-__all__ = ["Verdict", "foundations", "grokking", "judge", "rank_minimisation", "weight_decay", "your_own_network"]
+__all__ = [
+    "Verdict",
+    "foundations",
+    "grokking",
+    "judge",
+    "memorization",
+    "rank_minimisation",
+    "weight_decay",
+    "your_own_network",
+]
