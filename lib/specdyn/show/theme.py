@@ -26,6 +26,9 @@ ROLES = {
     "top half": "ochre",
     "bottom half": "purple",
     "top half, embedding spared": "green",
+    "magnitude": "orange",
+    "random": "purple",
+    "shuffled": "sky",
 }
 """What a colour means throughout the book; other names take the remaining colours in their own order."""
 
