@@ -515,8 +515,8 @@ truth = {share: [said_then(r) for r in recordings[share]] for share in shares[1:
 Markdown(
     f"When nine in ten of the right labels are fitted, the network says the *true* digit of **{spread([100 * value for value in truth[partly]], 0)} %** of the pictures whose label is wrong "
     f"(by lot it would be {100 / base.classes:.0f} %). With {', '.join(f'{100 * share:.0f} %' for share in truth)} of the labels permuted it is "
-    f"{', '.join(spread([100 * value for value in values], 0) + ' %' for values in truth.values())}. A network that learns what most examples share learns it before it "
-    "learns the exceptions {cite}`arpit2017closer`."
+    f"{', '.join(spread([100 * value for value in values], 0) + ' %' for values in truth.values())}. What most examples share is learned before the "
+    "exceptions, as others have seen {cite}`arpit2017closer`."
 )
 
 # %% [markdown]
@@ -585,7 +585,7 @@ peaks = {share: [float(r.steps[highest(r)]) for r in recordings[share]] for shar
 
 # %% tags=["remove-input"]
 Markdown(
-    "While the network learns what the classes share, the first values pull away from the rest. When it begins to learn exceptions, the rest follow: they need directions of their "
+    "While the network learns what the classes share, the first values pull away from the rest. When it begins to learn exceptions, the rest follow: exceptions get directions of their "
     f"own. With 40 % permuted the highest point is at step {spread(peaks[partly], 0)}. Half of the right labels are fitted at step {spread([first for first, _ in opened[partly]], 0)}, half of the wrong "
     f"ones at step {spread([last for _, last in opened[partly]], 0)}. The time between is {spread([100 * value for value in width[partly]], 0)} % of training."
 )
@@ -1000,16 +1000,25 @@ def named(numbers):
 
 
 def judge(id, statement, test, measured, chance=None):
-    """Show the verdict on a claim of the paper, or of our own beside it, for each task that it is judged on."""
+    """Show the verdict on a claim, which begins with a small letter, for each task that it is judged on."""
     for task, (of_tier, found) in judged_on.items():
-        holds = [bool(test(found, i)) for i in range(len(found["error"][true]))]
-        display(sd.claim(id, statement, holds=holds, tier=of_tier, task=task, measured=measured(found), chance=chance))
+        display(
+            sd.claim(
+                id,
+                f"{task[0].upper()}{task[1:]}: {statement}",
+                holds=[bool(test(found, i)) for i in range(len(found["error"][true]))],
+                tier=of_tier,
+                task=task,
+                measured=measured(found),
+                chance=chance,
+            )
+        )
 
 
 # %% tags=["nbval-check-output", "hide-input"]
 judge(
     "C8.1",
-    "Networks fit true and permuted labels alike: both end with a training error of at most 1 %.",
+    "networks fit true and permuted labels alike; both end with a training error of at most 1 %.",
     lambda found, i: max(found["error"][true][i], found["error"][permuted][i]) <= 0.01,
     lambda found: {titles[share]: values for share, values in found["error"].items()},
     chance=float(np.mean(chance_train)),
@@ -1018,7 +1027,7 @@ judge(
 # %% tags=["nbval-check-output", "hide-input"]
 judge(
     "C8.2",
-    "With true labels the middle weights have the lower rank: in both the effective rank ends at least 0.02 below that with permuted labels.",
+    "with true labels the middle weights have the lower rank; in both the effective rank ends at least 0.02 below that with permuted labels.",
     lambda found, i: in_both(found["weight"], i, lambda a, b: a <= b - 0.02),
     lambda found: named(found["weight"]),
 )
@@ -1026,7 +1035,7 @@ judge(
 # %% tags=["nbval-check-output", "hide-input"]
 judge(
     "C8.3",
-    "The alignment of the middle layers appears and persists with true labels, and appears and disappears with permuted ones: above chance it reaches 0.1 in both, and of its "
+    "the alignment of the middle layers appears and persists with true labels, and appears and disappears with permuted ones; above chance it reaches 0.1 in both, and of its "
     "highest value at least half is left at the end with true, at most a quarter with permuted labels.",
     lambda found, i: (
         min(found["alignment"][share][i].max() for share in (true, permuted)) >= 0.1
@@ -1058,7 +1067,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 judge(
     "N1",
-    "What training adds has a much lower rank with true labels: in both middle matrices the effective rank of the increment is less than half of that with permuted labels.",
+    "what training adds has a much lower rank with true labels; in both middle matrices the effective rank of the increment is less than half of that with permuted labels.",
     lambda found, i: in_both(found["increment"], i, lambda a, b: a < b / 2),
     lambda found: named(found["increment"]),
 )
@@ -1215,10 +1224,18 @@ fields_shown = {
     "dataset": "dataset", "widths": "hidden layers", "train_size": "training examples", "validation_size": "validation examples", "init_scale": "initial weights times",
     "learning_rate": "learning rate", "batch_size": "batch", "weight_decay": "weight decay", "steps": "updates", "every": "updates between snapshots",
 }  # fmt: skip
+
+
+def in_print(value):
+    if isinstance(value, tuple):
+        return ", ".join(map(in_print, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
 pd.DataFrame(
     {
         title: {"parameters": f"{sum(p.numel() for p in build(task, 0).parameters()):,}"}
-        | {words: ", ".join(map(str, np.atleast_1d(getattr(task, key)))) for key, words in fields_shown.items()}
+        | {words: in_print(getattr(task, key)) for key, words in fields_shown.items()}
         for title, task in {"the paper": original, "this page": base, "this page, four learning rates": usual}.items()
     }
 )
@@ -1290,7 +1307,7 @@ check_increment_rank(rank_of_increment)
 
 # %%
 def my_contrast(s, classes):
-    return s[..., :classes].mean(-1) / s[..., classes:].mean(-1)
+    return s[..., :classes].mean(-1) / s[..., classes : 2 * classes].mean(-1)
 
 
 check_contrast(my_contrast)
