@@ -1005,7 +1005,7 @@ def judge(id, statement, test, measured, chance=None):
         display(
             sd.claim(
                 id,
-                f"{task[0].upper()}{task[1:]}: {statement}",
+                f"On {task}: {statement}",
                 holds=[bool(test(found, i)) for i in range(len(found["error"][true]))],
                 tier=of_tier,
                 task=task,
