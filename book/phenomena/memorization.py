@@ -384,7 +384,8 @@ Markdown(
 # ### Four learning rates, at PyTorch's own initialisation
 #
 # On this page weights begin at a fraction of their usual size, so that training has to build what it uses. The paper uses PyTorch's own size and
-# four learning rates. So do we, at both ends of the path. The size turns the rank of the weights round, and not that of the increments.
+# four learning rates. So do we, at both ends of the path. See what this size
+# does to the rank of the weights, and what it does not do to that of the increments.
 
 # %%
 rates = at_tier(
@@ -740,7 +741,7 @@ cut_first = f"cut {short(middle[0])}"
 middle_test = {seed: part["test_error"].min() for seed, part in cuts.groupby("seed")}
 halfway = [(r.metrics["test_error"][-1] + r.metrics["test_error"].min()) / 2 for r in recordings[partly]]
 Markdown(
-    f"Both are so. Any damage costs more wrong labels than right ones: noise {spread([100 * v for v in lost['noise added']], 0)} %, components at random {spread([100 * v for v in lost['components at random']], 0)} %, for "
+    f"Both are so. Other damage costs more wrong labels than right ones, too: noise {spread([100 * v for v in lost['noise added']], 0)} %, components at random {spread([100 * v for v in lost['components at random']], 0)} %, for "
     f"a tenth of the right ones. But cutting the small components of `layers.1` costs **{spread([100 * v for v in lost[cut_first]], 0)} %**. Cutting them from the last matrix costs "
     f"{spread([100 * v for v in lost['cut ' + short(layers[3])]], 0)} %: there right and wrong share their directions.\n\n"
     "It does not bring the truth back, though. Of the wrongly labelled pictures the cut network says the truth of "
@@ -1210,7 +1211,7 @@ Markdown(
   is spread by about 0.01 around {chance:.2f}, so 0.1 above it is far out.
 - **N3** does not only compare when right and wrong labels are fitted, for which it would be enough that wrong ones are harder. It asks what the network says of pictures whose label denies the truth.
 - **N4**: a moment drawn evenly from the run would lie between the two with probability {np.mean(width[partly]):.2f}.
-- **N5** compares at equal cost. Without that, any damage would do: noise, too, costs more wrong labels than right ones.
+- **N5** compares at equal cost. Without that, noise would pass as well: it, too, costs more wrong labels than right ones.
 - **N7** is the test that could have saved the explanation, and did not.
 - **N8** asks for more than half of the gain, at four shares at once; where the gain is small, as at 20 %, a snapshot too early costs much of it. **N9** compares with a rule that needs labels one can trust.
 """
@@ -1242,7 +1243,7 @@ pd.DataFrame(
 
 # %% [markdown]
 # - **Random labels** are a permutation in the official code, one for all runs, and "completely random" in the paper. Here they are permuted too,
-#   anew for each seed; nested, so that what is wrong at 20 % is wrong at 40 %.
+#   anew for each seed; the pictures whose labels are permuted at 20 % are among those at 40 %.
 # - **Validation labels** are permuted along with the others there and true here; {ref}`above <memorization-validation>` is what this changes.
 # - **Test data**: the paper holds part of the training set out and leaves the official test set alone. Here the test set decides nothing and judges
 #   the rules: CIFAR-10's own at the higher tiers, 300 digits that nothing else uses on this page.
