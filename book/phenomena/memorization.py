@@ -941,7 +941,7 @@ some labels, loses little ({spread(stopped["lowest validation loss", true])}).
 
 **Where there is nothing to learn.** With all labels permuted the contrast has a peak too. The test error there is {spread(stopped["highest contrast", permuted])}; always saying the most frequent label has {chance_test:.2f}.
 
-**Where most labels are wrong.** With 80 % permuted the two stages run into each other: when nine in ten of the right labels are fitted, the truth is said of {spread([100 * value for value in truth[0.8]], 0)} % of the pictures with wrong ones.
+**Where most labels are wrong.** With {100 * shares[-2]:.0f} % permuted the two stages run into each other: when nine in ten of the right labels are fitted, the truth is said of {spread([100 * value for value in truth[shares[-2]]], 0)} % of the pictures with wrong ones.
 
 **Where weights begin at their usual size.** At PyTorch's own initialisation and learning rate {base.learning_rate:g}, both middle *weights* have a higher effective rank with true labels
 ({" and ".join(spread(usual_rank[true, "weight", matrix]) for matrix in middle)}) than with permuted ones ({" and ".join(spread(usual_rank[permuted, "weight", matrix]) for matrix in middle)}): the
