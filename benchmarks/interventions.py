@@ -26,7 +26,7 @@ EVERY = 10
 
 
 def holds(model: nn.Module) -> dict[str, Constraint]:
-    """Return what can hold the network, by name: a mask, and matrices of as many numbers as the mask keeps."""
+    """Return what can hold the network, by name: a mask, and matrices of as many numbers, or of one component."""
     mask = magnitude_mask(model, KEPT, scope="layer")
     shapes = {name: tuple(keep.shape) for name, keep in mask.keep.items()}
     ranks = {name: max(1, rank_within(shape, int(KEPT * shape[0] * shape[1]))) for name, shape in shapes.items()}

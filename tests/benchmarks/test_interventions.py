@@ -38,7 +38,7 @@ def test_update_and_hold_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None
     assert spends.steps[-15:] == list(range(1, 16))
 
 
-def test_both_holds_leave_as_much() -> None:
+def test_low_rank_leaves_no_more_than_the_mask_where_a_component_fits() -> None:
     mask, rank = (sd.tasks.build(TASK, 0) for _ in range(2))
     for model, hold in zip((mask, rank), benchmark.holds(mask).values(), strict=True):
         hold.bind(model)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import specdyn as sd
-from specdyn.interventions import Masked, magnitude_mask, reestimate, with_weights
+from specdyn.interventions import LowRank, Masked, magnitude_mask, reestimate, with_weights
 from specdyn.tasks import ImageClassification, image_classification
 from specdyn.training import Checkpoint, Run
 
@@ -98,10 +98,15 @@ def test_branches_leave_the_checkpoint_and_the_network_they_were_made_from_alone
     assert leaves(trunk.checkpoint(SPLIT)).keys() == before.keys()
 
 
-def test_a_masked_branch_that_was_killed_goes_on_to_the_same_bits(
-    trunk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("held", ["mask", "low rank"])
+def test_a_held_branch_that_was_killed_goes_on_to_the_same_bits(
+    held: str, trunk: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = {"start": trunk.checkpoint(SPLIT), "constraint": Masked(magnitude_mask(trunk.model(), 0.3))}
+    ways = {
+        "mask": Masked(magnitude_mask(trunk.model(), 0.3)),
+        "low rank": LowRank({"layers.0.conv.weight": 2}, every=3),
+    }
+    options = {"start": trunk.checkpoint(SPLIT), "constraint": ways[held]}
     undisturbed = train(**options)
     monkeypatch.setenv("SPECDYN_RUNS", str(tmp_path / "killed"))
     batch, made = ImageClassification.batch, []
@@ -143,12 +148,12 @@ def test_only_weights_and_buffers_are_exchanged_and_they_are_copies(trunk: Run) 
 def test_a_network_that_does_not_fit_is_named_with_what_differs(trunk: Run) -> None:
     start = trunk.checkpoint(SPLIT)
     with pytest.raises(
-        ValueError, match=r"at step 10: bias is \(10,\) in the network and absent in the checkpoint, and 24 more differ"
+        ValueError, match=r"at step 10: of 25 that differ bias is \(10,\) in the network and absent in the checkpoint"
     ):
         with_weights(start, nn.Linear(16, 10))
     wide = trunk.model()
     wide.fc = nn.Linear(16, 12)
     with pytest.raises(
-        ValueError, match=r"fc\.bias is \(12,\) in the network and \(10,\) in the checkpoint, and 1 more differ"
+        ValueError, match=r"of 2 that differ fc\.bias is \(12,\) in the network and \(10,\) in the checkpoint"
     ):
         with_weights(start, wide)

@@ -19,18 +19,6 @@ CPU = torch.device("cpu")
 PAPER_CONVOLUTIONS = (0, 1, 3, 4, 6, 7, 8, 10, 11, 12, 14, 15, 16)
 
 
-@pytest.fixture
-def small_cifar(monkeypatch: pytest.MonkeyPatch) -> LabelledImages:
-    """CIFAR-10 with 60 training and 20 test images, each of which can be told by its pixels."""
-    draws = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (80, 3, 32, 32), dtype=torch.uint8, generator=draws)
-    labels = torch.arange(80) % 10
-    small = LabelledImages(images[:60], labels[:60], images[60:], labels[60:], tuple("abcdefghij"))
-    monkeypatch.setattr(datasets, "cifar10", lambda: small)
-    image_data.load.cache_clear()
-    return small
-
-
 def on_cifar(**changes: object) -> ImageClassification:
     sizes = {"train_size": 40, "validation_size": 20, "evaluated": 40, "batch_size": 16}
     return image_classification("paper", **{**sizes, **changes})

@@ -19,7 +19,6 @@ from specdyn import spectra
 from specdyn.tasks import (
     NoisyImages,
     build,
-    datasets,
     generator,
     image_data,
     image_generation,
@@ -30,17 +29,6 @@ from specdyn.tasks.noisy_labels import _permuted
 
 CPU = torch.device("cpu")
 SIZES = {"train_size": 40, "validation_size": 20, "evaluated": 40, "batch_size": 16}
-
-
-@pytest.fixture
-def small_cifar(monkeypatch: pytest.MonkeyPatch) -> LabelledImages:
-    """CIFAR-10 with 60 training and 20 test images, each of which can be told by its pixels."""
-    images = torch.randint(256, (80, 3, 32, 32), dtype=torch.uint8, generator=generator("small"))
-    labels = torch.arange(80) % 10
-    small = LabelledImages(images[:60], labels[:60], images[60:], labels[60:], tuple("abcdefghij"))
-    monkeypatch.setattr(datasets, "cifar10", lambda: small)
-    image_data.load.cache_clear()
-    return small
 
 
 def test_paper_tier_has_the_papers_network() -> None:
@@ -293,6 +281,7 @@ def test_evaluating_leaves_the_network_alone_and_refuses_training_mode() -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"widths": (32, 0)}, r"widths=\(32, 0\): a layer of 0 lets nothing through"),
         ({"dataset": "cifar100"}, "unknown dataset 'cifar100': choose one of .*cifar10.*digits"),
         ({"corrupted": -0.1}, r"corrupted=-0\.1 is no share of the labels: choose one from 0 to 1"),
         ({"corrupted": 20}, "corrupted=20 is no share"),
@@ -326,7 +315,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_smoke_tier_fits_any_labels_in_a_second(share: float, runs: Path) -> None:
+def test_smoke_tier_fits_any_labels_in_seconds(share: float, runs: Path) -> None:
     began = time.process_time()
     run = sd.train(noisy_labels("smoke", corrupted=share), 0, device="cpu", progress=False)
     metrics = run.recording.metrics

@@ -33,8 +33,8 @@ def with_weights(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
     if different := sorted({name for name, _ in theirs.items() ^ ours.items()}):
         name = different[0]
         raise ValueError(
-            f"the network does not fit the checkpoint of {checkpoint.run} at step {checkpoint.step}: {name} is "
-            f"{ours.get(name, 'absent')} in the network and {theirs.get(name, 'absent')} in the checkpoint, "
-            f"and {len(different) - 1} more differ: give a network of the same task"
+            f"the network does not fit the checkpoint of {checkpoint.run} at step {checkpoint.step}: of "
+            f"{len(different)} that differ {name} is {ours.get(name, 'absent')} in the network and {theirs.get(name, 'absent')} in the "
+            "checkpoint: give a network of the same task"
         )
     return replace(checkpoint, model=state)

@@ -63,9 +63,11 @@ def rank_within(shape: tuple[int, int], budget: int) -> int:
     """Return the largest rank at which two factors of a matrix take no more parameters than ``budget``.
 
     A matrix (m, n) of rank r is the product of factors (m, r) and (r, n), which hold r (m + n) numbers. It is 0 where
-    not even one component fits, and never more than the smaller side.
+    not even one component fits, and never more than the smaller side. Raises ``ValueError`` for a budget below 0.
 
     >>> rank_within((64, 576), budget=1843), rank_within((64, 576), budget=639)
     (2, 0)
     """
+    if budget < 0:
+        raise ValueError(f"budget={budget}: give how many parameters there may be, from 0 on")
     return min(budget // sum(shape), *shape)

@@ -22,7 +22,7 @@ class Mask:
     A matrix that is not named stays whole. The representation holds a hash of the content, and so does the name of
     every run that is made under the mask.
 
-    Raises ``TypeError`` for anything but booleans.
+    Raises ``TypeError`` for anything but tensors of booleans.
 
     >>> mask = Mask({"weight": torch.tensor([[True, False, True], [False, False, True]])})
     >>> mask
@@ -35,8 +35,8 @@ class Mask:
 
     def __post_init__(self) -> None:
         """Refuse what is no choice between staying and going."""
-        if bad := {name: keep.dtype for name, keep in self.keep.items() if keep.dtype != torch.bool}:
-            raise TypeError(f"a mask is made of booleans, but there are {bad}: compare, as in weights != 0")
+        if bad := {name: keep.dtype for name, keep in self.keep.items() if keep.dtype is not torch.bool}:
+            raise TypeError(f"a mask is made of tensors of booleans, but there are {bad}: compare, as in weights != 0")
 
     @property
     def kept(self) -> dict[str, float]:
@@ -72,7 +72,8 @@ class Masked:
     """Set the weights that a mask does not keep to 0, at once and after every update.
 
     The optimizer's momentum of these weights goes on: for SGD and Adam it concerns no other weight. Where gradients
-    are clipped by their common norm, those of masked weights still count in it.
+    are clipped by their common norm, those of masked weights still count in it. A masked weight that is infinite
+    becomes NaN, so that a run that diverges is still seen to.
 
     >>> layer = nn.Linear(3, 2)
     >>> hold = Masked(Mask({"weight": torch.tensor([[True, False, True], [False, False, True]])})).bind(layer)
@@ -97,7 +98,7 @@ class Masked:
                 theirs, ours = tuple(keep.shape), tuple(matrix.view.shape)
                 raise ValueError(f"the mask of {name} has shape {theirs}, but the matrix {ours}: mask its own network")
             if matrix.stored is None:
-                raise ValueError(f"cannot mask {name}: computed by its layer, not stored")
+                raise ValueError(f"cannot mask {name}: computed by its layer or a stack of pieces, not stored as it is")
             weights.append(matrix.stored)
             kept.append(keep.to(matrix.stored).reshape(matrix.stored.shape))
 
@@ -134,7 +135,7 @@ def magnitude_mask(
     ({'0.weight': 0.3}, dict_keys(['0.weight', '1.weight']))
     """
     if not 0 < kept <= 1:
-        raise ValueError(f"kept fraction {kept} is outside (0, 1]")
+        raise ValueError(f"kept fraction {kept} is outside (0, 1]: 0.05 keeps one weight in twenty")
     if scope not in ("global", "layer"):
         raise ValueError(f'unknown scope {scope!r}: choose "global" or "layer"')
     sizes = {name: matrix.view.abs().double().cpu() for name, matrix in unspared(model, spare).items()}
@@ -149,9 +150,10 @@ def magnitude_mask(
         parts = torch.split(together, [size.numel() for size in sizes.values()])
         mask = Mask({name: part.view_as(sizes[name]) for name, part in zip(sizes, parts, strict=True)})
     if mask.empty and not allow_empty:
+        share = 'keep the same share of every layer (scope="layer"), ' if scope == "global" else ""
         raise ValueError(
             f"nothing would be left of {', '.join(mask.empty)} at kept={kept}, and no signal would pass: keep more, "
-            'keep the same share of every layer (scope="layer"), spare these, or set allow_empty=True'
+            f"{share}spare these, or set allow_empty=True"
         )
     return mask
 

@@ -73,8 +73,9 @@ class ImageClassification:
     """Settings of one image-classification run (paper section 4; task T2). SGD with momentum 0.9.
 
     ``dataset``: ``"cluttered-digits"``, ``"cifar10"``, ``"mnist"``, ``"fashion-mnist"`` or ``"digits"``. ``plan``:
-    the convolutions of `ConvNet`. Of the first ``evaluated`` training and validation images losses are measured
-    at a snapshot, and from those of training the BatchNorm statistics of truncated networks.
+    the convolutions of `ConvNet`; the 8x8 pixels of ``"digits"`` can be halved three times. Of the first ``evaluated``
+    training and validation images losses are measured at a snapshot, and from those of training the BatchNorm
+    statistics of truncated networks.
 
     ``augmentation``: none as in the paper, whose training set is memorised in the end; ``"crop"`` shifts
     each image by up to an eighth of its side, ``"flip"`` mirrors half of them. ``milestones``: steps after

@@ -90,6 +90,8 @@ class NoisyLabels:
         """Refuse what no run could be made of."""
         one_of(self, dataset=SOURCES)
         at_least_one(self, "classes", "train_size", "validation_size", "evaluated", "batch_size", "every")
+        if bad := [width for width in self.widths if width < 1]:
+            raise ValueError(f"widths={self.widths}: a layer of {bad[0]} lets nothing through, give at least 1")
         if not 0 <= self.corrupted <= 1:
             raise ValueError(f"corrupted={self.corrupted} is no share of the labels: choose one from 0 to 1")
 
