@@ -60,6 +60,11 @@ def test_the_rank_within_a_budget_is_the_largest_whose_factors_fit(rows: int, co
     assert rank == min(rows, columns) or (rank + 1) * (rows + columns) > budget
 
 
+def test_a_budget_below_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"budget=-5: give how many parameters there may be"):
+        rank_within((3, 4), -5)
+
+
 @pytest.mark.parametrize("settings", [{"ranks": {"weight": 0}}, {"ranks": {"weight": 1}, "every": 0}])
 def test_what_leaves_nothing_or_never_acts_is_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"LowRank\(ranks=.*: give ranks from 1 on"):

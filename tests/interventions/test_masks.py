@@ -120,7 +120,7 @@ def test_what_no_mask_can_be_made_of_is_refused(zoo: Zoo) -> None:
     nn.init.constant_(zoo.up.weight, float("nan"))
     with pytest.raises(ValueError, match=r"weights of up\.weight are not finite"):
         magnitude_mask(zoo, 0.5)
-    with pytest.raises(TypeError, match=r"made of booleans, but there are \{'weight': torch\.float32\}"):
+    with pytest.raises(TypeError, match=r"made of tensors of booleans, but there are \{'weight': torch\.float32\}"):
         Mask({"weight": torch.ones(2, 2)})
 
 

@@ -34,7 +34,7 @@ def with_weights(checkpoint: Checkpoint, model: nn.Module) -> Checkpoint:
         name = different[0]
         raise ValueError(
             f"the network does not fit the checkpoint of {checkpoint.run} at step {checkpoint.step}: of "
-            f"{len(different)} that differ {name} is {ours.get(name, 'absent')} in the network and {theirs.get(name, 'absent')} in the "
-            "checkpoint: give a network of the same task"
+            f"{len(different)} that differ {name} is {ours.get(name, 'absent')} in the network and "
+            f"{theirs.get(name, 'absent')} in the checkpoint: give a network of the same task"
         )
     return replace(checkpoint, model=state)
