@@ -164,7 +164,7 @@ shown = {
         f"magnitude, {percent(kept)}": "magnitude",
         f"random, {percent(kept)}": "random",
     }
-    for kept in (few, enough)
+    for kept in (enough, few)
 }
 on_the_way = pd.DataFrame(
     {"panel": f"{percent(kept)} kept", "series": series, "seed": i, "step": step, "value": training_loss(run.model(step))}
@@ -518,6 +518,7 @@ followed = list(follow((ours, by_chance, ours_few, by_chance_few)))
 component_rows = [
     {"panel": name, "series": f"{j + 1}", "seed": i, "step": step, "value": value}
     for name, i, _, step, values in followed
+    if name in (ours, by_chance)
     for j, value in enumerate(values[third][:100])
 ]
 sd.show.fingerprint(
@@ -789,17 +790,25 @@ sd.show.dots(
 # %% tags=["hide-input"]
 outcome([ours, *tried, by_chance])
 
+
 # %% tags=["remove-input"]
+def nearer_to_random(name):
+    """In how many seeds a network ends nearer to random masks than to the ticket, in words."""
+    return f"nearer to random masks in {int((place(name) > 0.5).sum())} of {len(seeds)} seeds"
+
+
 Markdown(
     f"""
-- **Places are not enough.** With fresh weights in the ticket's places: {spread(place("fresh weights"))} on this scale. Yet what those places keep of the trained
-  network's singular vectors is, by definition, the same.
-- **Signs are most of what was missing.** With nothing left of the weights at rewinding but their signs: {spread(place("signs only"))}.
-- **Which connections matters.** Shuffled within channels and inputs: {spread(place("connections shuffled"))}.
-- **One line through all layers is better than one in each**: {spread(place("same share of every layer"))}. The wide late layers can spare more.
-- **Low rank is the worse ticket.** With as many parameters {spread(place("low rank, equal parameters"))}, with as many bits {spread(place("low rank, equal bits"))}; and before
-  retraining the loss is {spread([untrained[seed, enough, "low rank, equal parameters"] for seed in seeds])} and
-  {spread([untrained[seed, enough, "low rank, equal bits"] for seed in seeds])}, against {spread([untrained[seed, enough, "magnitude"] for seed in seeds])} for the mask.
+- **Fresh weights** in the ticket's places: {spread(place("fresh weights"))} on this scale; {nearer_to_random("fresh weights")}. What those places keep of the
+  trained network's singular vectors is the same, by definition.
+- **Signs only**: {spread(place("signs only"))}; {nearer_to_random("signs only")}. How large the weights were at rewinding matters less than which sign they had.
+- **Connections shuffled**: {spread(place("connections shuffled"))}; {nearer_to_random("connections shuffled")}. It is not enough to keep as many weights of each channel and input.
+- **Same share of every layer**: {spread(place("same share of every layer"))}; {nearer_to_random("same share of every layer")}. One line through all layers starves the wide late
+  ones, and yet they are the ones that can spare most.
+- **Low rank**, with as many parameters: {spread(place("low rank, equal parameters"))}, with as many bits: {spread(place("low rank, equal bits"))};
+  {nearer_to_random("low rank, equal parameters")} and {nearer_to_random("low rank, equal bits")}. Before retraining the loss is
+  {spread([untrained[seed, enough, "low rank, equal parameters"] for seed in seeds])} and {spread([untrained[seed, enough, "low rank, equal bits"] for seed in seeds])}, against
+  {spread([untrained[seed, enough, "magnitude"] for seed in seeds])} for the mask. With more weights the two come together ({{numref}}`fig-tickets-untrained`).
 """
 )
 
@@ -870,8 +879,68 @@ last_layer = list(sizes)[-1]
 Markdown(
     f"In rounds, {percent(few)} of the weights reach a training loss of **{spread(at_end(in_rounds))}**, at once {spread(at_end(ours_few))}, at random {spread(at_end(by_chance_few))}. Laid on "
     f"the *whole* network's final weights, the mask found in rounds keeps less of their top components ({spread(laid_on_whole['magnitude, in rounds'].values())}) than the mask found at once "
-    f"({spread(laid_on_whole['magnitude'].values())}). It belongs to another solution. Of the {sizes[last_layer]:,} weights of the last convolution it keeps {left(of_rounds.values(), last_layer)}, the mask found at once "
+    f"({spread(laid_on_whole['magnitude'].values())}). It belongs to another solution, that of a network with fewer weights. Of the {sizes[last_layer]:,} weights of the last convolution it keeps {left(of_rounds.values(), last_layer)}, the mask found at once "
     f"{left(tickets[few].values(), last_layer)}. Rounds cost one more training each; a comparison of equal cost this is not."
+)
+
+# %% [markdown]
+# ## Which explanation survives?
+
+
+# %% tags=["hide-input"]
+def per_seed(test):
+    return [bool(test(i, seed)) for i, seed in enumerate(seeds)]
+
+
+tests = {
+    "T1": per_seed(lambda i, seed: added[ours][i] <= 0.5 * added[by_chance][i]),
+    "T2": per_seed(lambda i, seed: place("fresh weights")[i] > 0.5),
+    "T3": per_seed(lambda i, seed: place("signs only")[i] < 0.5),
+    "T4": per_seed(lambda i, seed: (at_end(in_rounds) - at_end("whole network"))[i] <= 0.5 * added[ours_few][i]),
+    "T5": per_seed(
+        lambda i, seed: (
+            at_end(in_rounds)[i] < at_end(ours_few)[i]
+            and laid_on_whole["magnitude, in rounds"][seed] <= 2 / 3 * laid_on_whole["magnitude"][seed]
+        )
+    ),
+    "T6": per_seed(
+        lambda i, seed: all(
+            untrained[seed, enough, f"low rank, equal {currency}"] > untrained[seed, enough, "magnitude"]
+            and place(f"low rank, equal {currency}")[i] > 0.5
+            for currency in ("parameters", "bits")
+        )
+    ),
+    "T7": per_seed(lambda i, seed: place("same share of every layer")[i] > 0.5),
+    "T8": per_seed(
+        lambda i, seed: (
+            all(above(seed, enough, "shuffled", name) for name in list(sizes)[:-1])
+            and place("connections shuffled")[i] > 0.5
+        )
+    ),
+}
+
+
+def against(*names):
+    """The verdict on an explanation that these tests are to break, and in how many seeds they did."""
+    broken = [all(row) for row in zip(*(tests[name] for name in names), strict=True)]
+    verdict = "**does not survive**" if all(broken) else "open" if any(broken) else "survives these tests"
+    return f"{verdict} | {sum(broken)} of {len(seeds)} seeds"
+
+
+Markdown(
+    f"""
+| what makes a ticket win? | verdict | broken in | by |
+|---|---|---|---|
+| any {percent(enough)} will do, if layers keep their shares | {against("T1")} | random masks (T1) |
+| channels and inputs keep their shares | {against("T8")} | shuffled connections (T8) |
+| no layer starves | {against("T7")} | a threshold in every layer (T7) |
+| the places alone | {against("T2")} | fresh weights in them (T2) |
+| it is an approximation of low rank | {against("T6")} | low rank at the same price (T6) |
+| it keeps the whole network's directions | {against("T5")} | the ticket found in rounds (T5) |
+
+What is left is modest: a ticket is places *and* what stands in them at rewinding, of which the sign says most (T3: {sum(tests["T3"])} of {len(seeds)} seeds). That large weights hold the top
+singular vectors is true ({{numref}}`fig-tickets-scores`); that they win for it is not shown.
+"""
 )
 
 # %% [markdown]
@@ -890,8 +959,8 @@ Markdown(
     f"""
 **Where little is left.** At {percent(few)} of a network of {total:,} weights the paper's difference is not what it is in a network of millions: the ticket found at once ends at
 {spread(at_end(ours_few))}, random masks at {spread(at_end(by_chance_few))}; seed by seed the ticket is ahead by {", ".join(f"{value:.2f}" for value in at_end(by_chance_few) - at_end(ours_few))}. Its last
-convolution has {left(tickets[few].values(), last_layer)} weights to work with. Rounds mend it; the same share of every layer would be another cure, but at
-{percent(enough)} it costs more than it brings.
+convolution has {left(tickets[few].values(), last_layer)} weights to work with. Rounds mend it. The same share of every layer would be another cure; at
+{percent(enough)}, where no layer is in need of one, it ends {nearer_to_random("same share of every layer")}.
 
 **Where random is enough.** Random masks are no ruin either. From the moment of rewinding the whole networks go down by {spread(first_loss - at_end("whole network"))}, random masks of
 {percent(enough)} by {spread(first_loss - at_end(by_chance))}, and of {percent(few)} by {spread(first_loss - at_end(by_chance_few))}.
@@ -901,15 +970,11 @@ convolution has {left(tickets[few].values(), last_layer)} weights to work with. 
 # %% [markdown]
 # ## Claims
 #
-# The paper's claims are about its 5 %; ours (T) about a fifth where not said otherwise. Bounds were written down before the numbers of the tests were seen; which
-# statements to make was chosen on seeds 0 to 9.
+# The paper's claims are about the smaller fraction, ours (T) about the larger one where not said otherwise. The bounds of the paper's claims are what its words
+# mean, in our reading; statements and bounds of ours were chosen on seeds 0 to 2 and tried on 3 to 5.
 
 
 # %% tags=["remove-input"]
-def per_seed(test):
-    return [bool(test(i, seed)) for i, seed in enumerate(seeds)]
-
-
 def measured(*names):
     return {f"training loss, {name}": at_end(name) for name in ("whole network", *names)}
 
@@ -927,7 +992,7 @@ mean_by_fraction = {
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C10.1",
-    "With the paper's few weights the ticket reaches far lower training loss than a random mask of the same density per layer: it adds at most half as much "
+    f"With {percent(few)} of the weights the ticket reaches far lower training loss than a random mask of the same density per layer: it adds at most half as much "
     "to the loss of the whole network. And the random mask hardly learns further: it makes at most a tenth of the whole network's progress since rewinding.",
     holds=per_seed(lambda i, seed: added[ours_few][i] <= 0.5 * added[by_chance_few][i] and progress[i] <= 0.1),
     tier=tier,
@@ -939,7 +1004,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C10.2",
-    "With the paper's few weights the ticket preserves the top singular vectors of the third convolution's final weights, a random mask does not: the mean "
+    f"With {percent(few)} of the weights the ticket preserves the top singular vectors of the third convolution's final weights, a random mask does not: the mean "
     "agreement of ten components is at least 0.5 for the ticket and below 0.5 for every random draw.",
     holds=per_seed(lambda i, seed: in_third["magnitude"][i] >= 0.5 > in_third["random, most of all draws"][i]),
     tier=tier,
@@ -951,7 +1016,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C10.3",
-    "With the paper's few weights the ticket agrees more with the whole matrix than every random draw does, in every convolution; but in the last, of which the "
+    f"With {percent(few)} of the weights the ticket agrees more with the whole matrix than every random draw does, in every convolution; but in the last, of which the "
     "smallest share is kept, the agreement is below 0.1.",
     holds=per_seed(
         lambda i, seed: (
@@ -975,7 +1040,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "C10.4",
-    "Trained with the paper's few weights, the ticket's third convolution ends in loose agreement with the whole network's in the ten largest components (at least "
+    f"Trained with {percent(few)} of the weights, the ticket's third convolution ends in loose agreement with the whole network's in the ten largest components (at least "
     "twice that between whole networks of different seeds) and in none in the smaller half (less than twice); a random mask's in none in the ten largest.",
     holds=per_seed(
         lambda i, seed: (
@@ -1029,8 +1094,8 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "T1",
-    "With a fifth of the weights the difference is there: the ticket adds at most half as much to the training loss of the whole network as random masks do.",
-    holds=per_seed(lambda i, seed: added[ours][i] <= 0.5 * added[by_chance][i]),
+    f"With {percent(enough)} of the weights the difference is there: the ticket adds at most half as much to the training loss of the whole network as random masks do.",
+    holds=tests["T1"],
     tier=tier,
     task="images",
     measured=measured(ours, by_chance) | {"difference between two random masks": noise},
@@ -1040,7 +1105,7 @@ sd.claim(
 sd.claim(
     "T2",
     "Places alone are no ticket: with fresh weights in them the network ends nearer to random masks than to the ticket.",
-    holds=per_seed(lambda i, seed: place("fresh weights")[i] > 0.5),
+    holds=tests["T2"],
     tier=tier,
     task="images",
     measured=measured(ours, by_chance, "fresh weights") | {"place": place("fresh weights")},
@@ -1050,7 +1115,7 @@ sd.claim(
 sd.claim(
     "T3",
     "Places and signs are most of a ticket: with all sizes of a layer made equal at rewinding the network ends nearer to the ticket than to random masks.",
-    holds=per_seed(lambda i, seed: place("signs only")[i] < 0.5),
+    holds=tests["T3"],
     tier=tier,
     task="images",
     measured=measured(ours, by_chance, "signs only") | {"place": place("signs only")},
@@ -1059,8 +1124,8 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "T4",
-    "A ticket found in rounds adds at most half as much to the training loss of the whole network as one of the same density found at once (5 %).",
-    holds=per_seed(lambda i, seed: (at_end(in_rounds) - at_end("whole network"))[i] <= 0.5 * added[ours_few][i]),
+    f"A ticket of {percent(few)} found in rounds adds at most half as much to the training loss of the whole network as one found at once.",
+    holds=tests["T4"],
     tier=tier,
     task="images",
     measured=measured(in_rounds, ours_few, by_chance_few),
@@ -1069,14 +1134,9 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "T5",
-    "Keeping the whole network's directions is not what makes a ticket: the one found in rounds learns more than the one found at once (5 %), and keeps at most two thirds as "
-    "much agreement with the whole network's final weights.",
-    holds=per_seed(
-        lambda i, seed: (
-            at_end(in_rounds)[i] < at_end(ours_few)[i]
-            and laid_on_whole["magnitude, in rounds"][seed] <= 2 / 3 * laid_on_whole["magnitude"][seed]
-        )
-    ),
+    f"Keeping the whole network's directions is not what makes a ticket: at {percent(few)} the one found in rounds learns more than the one found at once, and keeps at most "
+    "two thirds as much agreement with the whole network's final weights.",
+    holds=tests["T5"],
     tier=tier,
     task="images",
     measured=measured(in_rounds, ours_few)
@@ -1088,13 +1148,7 @@ sd.claim(
     "T6",
     "Low rank at the price of the mask, in parameters or in bits, is the worse approximation and the worse ticket: its training loss is higher before retraining, and afterwards it "
     "ends nearer to random masks than to the ticket, or beyond.",
-    holds=per_seed(
-        lambda i, seed: all(
-            untrained[seed, enough, f"low rank, equal {currency}"] > untrained[seed, enough, "magnitude"]
-            and place(f"low rank, equal {currency}")[i] > 0.5
-            for currency in ("parameters", "bits")
-        )
-    ),
+    holds=tests["T6"],
     tier=tier,
     task="images",
     measured={
@@ -1111,7 +1165,7 @@ sd.claim(
 sd.claim(
     "T7",
     "One threshold for all layers is better than one in each: with the same share of every layer the network ends nearer to random masks than to the ticket.",
-    holds=per_seed(lambda i, seed: place("same share of every layer")[i] > 0.5),
+    holds=tests["T7"],
     tier=tier,
     task="images",
     measured=measured(ours, by_chance, "same share of every layer") | {"place": place("same share of every layer")},
@@ -1122,12 +1176,7 @@ sd.claim(
     "T8",
     "It matters which connections stay, not only how many of each channel and input: in every convolution but the last the ticket keeps more agreement than every shuffled mask, and "
     "trained under a shuffled mask the network ends nearer to random masks than to the ticket.",
-    holds=per_seed(
-        lambda i, seed: (
-            all(above(seed, enough, "shuffled", name) for name in list(sizes)[:-1])
-            and place("connections shuffled")[i] > 0.5
-        )
-    ),
+    holds=tests["T8"],
     tier=tier,
     task="images",
     measured=measured(ours, by_chance, "connections shuffled")
