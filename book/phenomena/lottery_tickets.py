@@ -54,7 +54,7 @@ torch.set_num_threads(1)  # the networks are too small to share among cores
 
 task = sd.tasks.image_classification(tier)
 fractions = at_tier(
-    {"smoke": (0.2, 0.5), "laptop": (0.05, 0.2), "gpu": (0.01, 0.05, 0.2), "paper": (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2)}, tier
+    {"smoke": (0.2, 0.5), "laptop": (0.05, 0.2), "gpu": (0.05, 0.2), "paper": (1e-4, 1e-3, 0.01, 0.05, 0.1, 0.2)}, tier
 )  # fmt: skip
 few, enough = at_tier({"smoke": (0.2, 0.5), "laptop": (0.05, 0.2), "gpu": (0.05, 0.2), "paper": (0.05, 0.2)}, tier)
 rounds = at_tier({"smoke": (0.5, 0.2), "laptop": (0.2, 0.05), "gpu": (0.2, 0.05), "paper": (0.4, 0.2, 0.1, 0.05)}, tier)
@@ -371,7 +371,7 @@ sd.show.images(
 # - **shuffled**: as many of every output channel *and* of every input, but other connections between them.
 
 # %%
-null_draws = at_tier({"smoke": 3, "laptop": 20, "gpu": 5, "paper": 20}, tier)
+null_draws = at_tier({"smoke": 3, "laptop": 20, "gpu": 3, "paper": 20}, tier)
 
 
 def nulls(seed, kept):
