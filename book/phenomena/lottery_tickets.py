@@ -1197,8 +1197,8 @@ paper_total = sum(matrix.view.numel() for matrix in convolutions(original.model(
 luck = max(noise / (at_end(by_chance) - at_end(ours))) / 2
 Markdown(
     f"""
-- **C10.1** is two sentences. The first fails here at {percent(few)}, and T1 shows it at {percent(enough)}: what matters is how much is left to be chosen from, and {percent(few)} of this network
-  are {round(few * total):,} weights, of the paper's {round(0.05 * paper_total):,}. The second fails at both: random masks make {spread(100 * progress, 0)} % of the whole network's progress at {percent(few)}.
+- **C10.1** is two sentences. At {percent(enough)} T1 tests the first. Our guess is that what matters is how much is left to be chosen from: {percent(few)} of this network
+  are {round(few * total):,} weights, of the paper's {round(0.05 * paper_total):,}. Of the whole network's progress, random masks make {spread(100 * progress, 0)} % at {percent(few)}.
 - **C10.2** and **C10.4** take the paper's own score and the matrix that it shows. Ten of {min(shape_of[third])} components are a large part of a small matrix; of the paper's they
   are ten of 128.
 - **C10.4** asks at the end of training. Before, masked and whole networks have their beginning in common, and agree more ({{numref}}`fig-tickets-followed-layers`).
