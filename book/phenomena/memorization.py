@@ -17,7 +17,9 @@
 # Give a network a thousand pictures of digits with labels that were drawn by lot, and it learns every single one. There is nothing to understand,
 # so it has learned them by heart. Give it labels of which only some are wrong, and it does two things one after the other: first it learns what the
 # pictures show, and says the true digit even where the label denies it; then it learns the wrong labels by heart, and forgets again part of what it
-# knew. The singular values of its weights show when it goes over from the one to the other.
+# knew. The singular values of its weights look like it: with true labels about as many of a middle matrix rise as there are classes, and the rest
+# stay small; with permuted ones many times as many do; with labels partly wrong the few rise first, the many later. That shows, roughly, when the
+# network goes over from the one to the other. As a rule for when to stop it is not reliable.
 
 # %% tags=["parameters", "hide-input"]
 tier = "laptop"  # smoke (a test), laptop (this page), gpu (CIFAR-10), paper (the paper's own settings)
@@ -44,7 +46,7 @@ from specdyn.exercises.memorization import (
 from specdyn.interventions import LowRank, truncations
 from specdyn.show import spread
 from specdyn.tasks.task import at_tier, build, generator
-from specdyn.training import OnTestData, first_at_most
+from specdyn.training import OnTestData, book_root, first_at_most
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 
@@ -77,6 +79,30 @@ sd.show.curves(
     ylim=(-0.03, 1.03),
 )
 
+# %% tags=["hide-input"]
+middle = ("layers.1.weight", "layers.2.weight")
+sd.show.singular_values(
+    {title: found[0] for title, found in three.items()},
+    middle[0],
+    name="fig-memorization-rise",
+    caption=f"All singular values of `layers.1`, the first of the two middle matrices, in the same three networks (seed {seeds[0]}), from the largest (dark; bright on a dark page) to the "
+    "smallest.",
+)
+
+
+# %% tags=["remove-input"]
+def risen(recording):
+    """How many singular values of the first middle matrix end above twice the largest one at the start."""
+    s = recording.singular_values[middle[0]]
+    return int((s[-1] > 2 * s[0, 0]).sum())
+
+
+Markdown(
+    f"Of its {recordings[true][0].singular_values[middle[0]].shape[1]} singular values end above twice the largest at the start: "
+    + "; ".join(f"**{spread(map(risen, found), 0)}** with {title}" for title, found in three.items())
+    + f" ({len(seeds)} seeds)."
+)
+
 # %% [markdown]
 # :::{admonition} On this page
 # **You will be able to explain** why a training error of zero says nothing, in which order a network learns what is true and what is not, what this
@@ -96,15 +122,16 @@ sd.show.curves(
 # 2. Wrong labels have no pattern. So a network that has learned only those needs more directions: will its matrices have the higher effective rank?
 # 3. In a network trained on 40 % permuted labels, keep only the largest singular components of a matrix. Which examples are lost first: those with
 #    right labels or those with wrong ones?
-# 4. Train it again, and allow the two middle matrices no more than one direction fewer than there are classes. Can it still learn the wrong labels
-#    by heart?
+# 4. Train it again, and allow each of the two middle matrices only one direction fewer than there are classes: nine, where there are ten. Can it
+#    still learn the wrong labels by heart?
 #
 # :::{admonition} Reveal
 # :class: dropdown
-# All three reach it. The rank of the *weights* hardly tells them apart; the rank of what training *added* to them does
-# ({numref}`fig-memorization-ranks`). Those with wrong labels are lost first, in the middle matrices most of all
-# ({numref}`fig-memorization-damage`). And it can ({numref}`fig-memorization-held`): the third answer suggests a no to the fourth question, and the
-# suggestion is wrong.
+# All three reach it. What training *added* has the higher rank with permuted labels, in every matrix. The weights themselves have it in part: the
+# outer ones do, of the middle ones `layers.1` a little, and `layers.2` not ({numref}`fig-memorization-ranks`). Those with wrong labels are lost
+# first, except in the last matrix ({numref}`fig-memorization-cut`); but other damage costs more of them, too, and only in `layers.1` does the cut
+# cost clearly more than that ({numref}`fig-memorization-damage`). And it can ({numref}`fig-memorization-held`): the third answer suggests a no to
+# the fourth question, and the suggestion is wrong.
 # :::
 
 # %% [markdown]
@@ -166,7 +193,7 @@ Markdown(
 
 # %% tags=["hide-input"]
 path = pd.DataFrame(
-    {"panel": "at the end", "series": series, "seed": r.provenance["seed"], "labels permuted (%)": round(100 * share), "value": value}
+    {"panel": "along the path", "series": series, "seed": r.provenance["seed"], "labels permuted (%)": round(100 * share), "value": value}
     for share in shares
     for r in recordings[share]
     for series, value in {
@@ -188,15 +215,14 @@ sd.show.curves(
 
 
 # %% [markdown]
-# The lowest line is the surprise. With 40 % of the labels permuted, some snapshot is far better than the last: the network has known more than it
-# ends up knowing. It is the subject of the second half of this page.
+# Compare *test error, best snapshot* with *test error*. With 40 % of the labels permuted, some snapshot is far better than the last: the network has
+# known more than it ends up knowing. It is the subject of the second half of this page.
 #
 # ## Through the spectrum
 #
 # First the two ends of the path, as in the paper. The first of the two middle matrices, `layers.1`, over training:
 
 # %% tags=["hide-input"]
-middle = ("layers.1.weight", "layers.2.weight")
 grid = {
     f"{titles[share]}\nseed {recording.provenance['seed']}": recording
     for share in (true, permuted)
@@ -212,16 +238,15 @@ sd.show.singular_values(
 # %% tags=["remove-input"]
 tops = {share: [float(r.singular_values[middle[0]][-1, 0]) for r in recordings[share]] for share in (true, permuted)}
 Markdown(
-    "With true labels a handful of values rises and the rest stay as they were drawn. With permuted labels nothing happens for a while; then a handful rises too, and soon "
-    f"after it a whole front. The largest ends at {spread(tops[true], 1)} with true and at {spread(tops[permuted], 1)} with permuted labels (mind the two scales)."
+    "With true labels a handful of values rises and the rest stay about as they were drawn. With permuted labels nothing happens for a while; then a handful rises too, and soon "
+    f"after it a whole front. Above twice the largest at the start end {spread(map(risen, recordings[true]), 0)} and {spread(map(risen, recordings[permuted]), 0)} values. The largest ends at {spread(tops[true], 1)} with true and at {spread(tops[permuted], 1)} with permuted labels (mind the two scales)."
 )
 
 # %% [markdown]
 # ### The rank of a weight, and the rank of what was added to it
 #
-# A weight is its random start plus everything that training added, $W = W_0 + \Delta$. The start has a high rank. An easy task adds little, and
-# what it adds may have the lowest rank: that of the sum stays high. So look at both. The rank of the {term}`increment` takes five
-# lines:
+# A weight is its random start plus everything that training added, $W = W_0 + \Delta$. The start has a high rank. Where training adds little beside
+# it, the sum keeps a high rank however simple the addition. So look at both. The rank of the {term}`increment` takes five lines:
 
 
 # %%
@@ -307,16 +332,51 @@ at_ends = {
     (share, measure, matrix): of(by_share[share], matrix, rank)
     for share in (true, permuted)
     for measure, rank in measures.items()
-    for matrix in middle
+    for matrix in layers
 }
+shapes = recordings[true][0].shapes
+
+
+def directions(values, matrix):
+    """Effective rank as a number of directions, in print."""
+    return spread([value * min(shapes[matrix]) for value in values], 0)
+
+
+def lower(numbers, matrix, measure="weight"):
+    """In how many seeds a rank of a matrix is lower with true labels than with permuted ones, by at least 0.02."""
+    pairs = zip(numbers[true, measure, matrix], numbers[permuted, measure, matrix], strict=True)
+    return sum(a <= b - 0.02 for a, b in pairs)
+
+
+def moved(found, matrix):
+    """How far training moved a matrix in each of these runs, in norms of its start."""
+    pairs = [(run.model().get_parameter(matrix), build(run.task, run.seed).get_parameter(matrix)) for run in found]
+    return [((W - W0).norm() / W0.norm()).item() for W, W0 in pairs]
+
+
+def in_words_lower(numbers, measure):
+    """For both middle matrices, in how many seeds the rank is lower with true labels."""
+    return " and ".join(
+        f"in {lower(numbers, matrix, measure)} of {len(seeds)} seeds in `{short(matrix)}`" for matrix in middle
+    )
+
+
 Markdown(
     "\n".join(
         f"- `{short(matrix)}`: the weight has an effective rank of {spread(at_ends[true, 'weight', matrix])} with true and {spread(at_ends[permuted, 'weight', matrix])} with permuted labels; "
-        f"the increment **{spread(at_ends[true, 'increment', matrix])}** and **{spread(at_ends[permuted, 'increment', matrix])}**."
+        f"the increment **{spread(at_ends[true, 'increment', matrix])}** and **{spread(at_ends[permuted, 'increment', matrix])}**, or {directions(at_ends[true, 'increment', matrix], matrix)} and "
+        f"{directions(at_ends[permuted, 'increment', matrix], matrix)} of {min(shapes[matrix])} directions."
+        for matrix in layers
+    )
+    + f"\n\nA middle matrix that is pure noise has {unrelated:.2f}. What true labels add is a few directions; what permuted labels add is much more like noise. "
+    "The weights are the sum of this and of their start, and their rank mixes the two. The paper finds the lower rank in the middle *weights* with true labels (C8.2 below). By at least 0.02 it is lower "
+    f"{in_words_lower(at_ends, 'weight')}; that of the increment {in_words_lower(at_ends, 'increment')}.\n\n"
+    "One more thing differs: training moved the two by "
+    + " and ".join(
+        f"{spread(moved(by_share[true], matrix), 1)} (true) and {spread(moved(by_share[permuted], matrix), 1)} (permuted labels) times the norm of the start of `{short(matrix)}`"
         for matrix in middle
     )
-    + f"\n\nA matrix of this shape that is pure noise has {unrelated:.2f}. What true labels add is a few directions; what permuted labels add is much more like noise. "
-    "The weights are the sum of this and of their start, and their rank mixes the two."
+    + ". Networks with permuted labels go on moving for longer, and part of the difference in rank may come from that."
 )
 
 # %% tags=["hide-input"]
@@ -329,6 +389,21 @@ sd.show.fingerprint(
     caption="Effective rank of every weight (rows, from input to output) over training (columns), the mean over seeds.",
     quantity="effective rank",
     limits=(0, 1),
+)
+
+
+# %% tags=["remove-input"]
+def course(share, matrix):
+    """Effective rank of a weight in print: at the start, at its lowest, at the end."""
+    values = [r.effective_rank(matrix) for r in recordings[share]]
+    first, least, last = ([float(pick(v)) for v in values] for pick in (lambda v: v[0], np.min, lambda v: v[-1]))
+    return f"with {titles[share]} at {spread(first)}, gets as low as {spread(least)} and ends at {spread(last)}"
+
+
+Markdown(
+    "The two rows in the middle: "
+    + "; ".join(f"`{short(matrix)}` begins {course(true, matrix)}; {course(permuted, matrix)}" for matrix in middle)
+    + ". The increments tell the two kinds apart more clearly. (Singular values are recorded at every *snapshot*; the weights themselves, which the increments need, are kept at a few *checkpoints* only.)"
 )
 
 # %% tags=["hide-input"]
@@ -346,6 +421,19 @@ sd.show.curves(
     "hardly moved yet.",
     ylabel="effective rank of the increment",
     ylim=(0, 0.8),
+)
+
+
+# %% tags=["remove-input"]
+def added_at(share, step):
+    part = added[(added["panel"] == short(middle[0])) & (added["series"] == titles[share]) & (added["step"] == step)]
+    return spread(part["value"])
+
+
+Markdown(
+    f"With 40 % permuted the two stages follow each other. At step {kept[1]} the increment of `layers.1` has an effective rank of {added_at(partly, kept[1])}, where true labels have {added_at(true, kept[1])}; "
+    f"at the end it has **{added_at(partly, base.steps)}**, where permuted ones have {added_at(permuted, base.steps)} and true ones {added_at(true, base.steps)}. It rises while the network learns the wrong labels "
+    "({numref}`fig-memorization-order`). That rise is what memorising looks like."
 )
 
 # %% [markdown]
@@ -377,6 +465,19 @@ Markdown(
     + "; it ends at "
     + ", ".join(f"**{spread([values[-1] for values in found])}**" for found in alignments.values())
     + f". By chance it would be {chance:.2f}."
+    + "\n\nOf the highest value above chance "
+    + ", ".join(
+        f"{spread([100 * (v[-1] - chance) / (v.max() - chance) for v in alignments[share]], 0)} % is left at the end with {titles[share]}"
+        for share in (true, permuted)
+    )
+    + f". With permuted labels it falls below its highest value in {sum(v[-1] < v.max() for v in alignments[permuted])} of {len(seeds)} seeds, and back to chance or below in "
+    f"{sum(v[-1] <= chance for v in alignments[permuted])} (C8.3 below draws the lines at a half and a quarter). Along the path, what is left above chance is "
+    + ", ".join(
+        f"{spread([r.alignment(middle)[-1] - chance for r in recordings[share]])} ({100 * share:.0f} %)"
+        for share in shares
+    )
+    + ". At 20 % permuted the median is already "
+    f"{np.median([r.alignment(middle)[-1] - chance for r in recordings[0.2]]):.2f}; at 40 % it is {np.median([r.alignment(middle)[-1] - chance for r in recordings[partly]]):.2f}."
 )
 
 # %% [markdown]
@@ -461,6 +562,20 @@ pd.DataFrame(
     for (rate, share), found in at_rate.items()
 ).set_index(["learning rate", "labels"])
 
+# %% tags=["remove-input"]
+all_fit = [rate for rate in rates if all(fitted(run) for share in (true, permuted) for run in at_rate[rate, share])]
+
+
+def last_alignment(rate, share):
+    return spread([run.recording.alignment(middle)[-1] for run in at_rate[rate, share]])
+
+
+Markdown(
+    "What is left of the alignment depends on the learning rate as well as on the labels. Where all networks fit what they were given, it ends, with true and with permuted labels, at "
+    + ("; ".join(f"{last_alignment(rate, true)} and {last_alignment(rate, permuted)} (rate {rate:g})" for rate in all_fit) or "nothing that can be compared")
+    + "."
+)  # fmt: skip
+
 # %% [markdown]
 # ## First what is true, then what is not
 #
@@ -517,7 +632,7 @@ Markdown(
     f"When nine in ten of the right labels are fitted, the network says the *true* digit of **{spread([100 * value for value in truth[partly]], 0)} %** of the pictures whose label is wrong "
     f"(by lot it would be {100 / base.classes:.0f} %). With {', '.join(f'{100 * share:.0f} %' for share in truth)} of the labels permuted it is "
     f"{', '.join(spread([100 * value for value in values], 0) + ' %' for values in truth.values())}. What most examples share is learned before the "
-    "exceptions, as others have seen {cite}`arpit2017closer`."
+    "exceptions, as others have seen {cite}`arpit2017closer`, as long as enough labels are right."
 )
 
 # %% [markdown]
@@ -586,8 +701,9 @@ peaks = {share: [float(r.steps[highest(r)]) for r in recordings[share]] for shar
 
 # %% tags=["remove-input"]
 Markdown(
-    "While the network learns what the classes share, the first values pull away from the rest. When it begins to learn exceptions, the rest follow: exceptions get directions of their "
-    f"own. With 40 % permuted the highest point is at step {spread(peaks[partly], 0)}. Half of the right labels are fitted at step {spread([first for first, _ in opened[partly]], 0)}, half of the wrong "
+    "While the network learns what the classes share, the first values pull away from the rest. When it begins to learn exceptions, the rest follow: the contrast falls. (Our reading: exceptions take "
+    "directions of their own. But with true labels, where there are no exceptions, the contrast has a peak too, at step "
+    f"{spread([float(r.steps[highest(r)]) for r in recordings[true]], 0)}.) With 40 % permuted the highest point is at step {spread(peaks[partly], 0)}. Half of the right labels are fitted at step {spread([first for first, _ in opened[partly]], 0)}, half of the wrong "
     f"ones at step {spread([last for _, last in opened[partly]], 0)}. The time between is {spread([100 * value for value in width[partly]], 0)} % of training."
 )
 
@@ -631,7 +747,7 @@ losses = {
     "wrong labels lost": "wrong_error",
     "wrong labels, truth said": "wrong_restored",
 }
-sd.show.curves(
+sd.show.by_setting(
     pd.concat(
         cuts[["panel", "seed", "components kept"]].assign(series=series, value=cuts[metric]) for series, metric in losses.items()
     ),
@@ -639,15 +755,15 @@ sd.show.curves(
     columns=2,
     name="fig-memorization-cut",
     caption="The network trained on 40 % permuted labels, at the end, with only the largest components of one matrix, or of the three hidden ones. Of the pictures with right labels and of "
-    "those with wrong labels, how many no longer get the label they were given; and how many of the latter now get their true one. A line a seed.",
+    "those with wrong labels, how many no longer get the label they were given; and how many of the latter now get their true one. A dot a seed, lines through the medians.",
     ylabel="share of pictures",
     ylim=(-0.03, 1.03),
 )  # fmt: skip
 
 # %% [markdown]
-# Wrong labels go first, and in the middle matrices by far. So memorised examples lie in their smaller components? Not so fast. A label that was
-# learned against all others may be the more fragile one under *any* damage. The comparison that counts is with other damage of the same matrix that
-# costs as many right labels:
+# Wrong labels go first, except in the last matrix. So memorised examples lie in smaller components? Not so fast. A label that was learned against
+# all others may be the more fragile one under *any* damage. The comparison that counts is with other damage of the same matrix that costs as many
+# right labels:
 #
 # - **noise**: a Gaussian matrix added, of a size that costs that many;
 # - **components at random**: as many removed, large or small, as cost that many.
@@ -739,22 +855,27 @@ sd.show.dots(
 # %% tags=["remove-input"]
 cut_first = f"cut {short(middle[0])}"
 middle_test = {seed: part["test_error"].min() for seed, part in cuts.groupby("seed")}
+few = (cuts["panel"] == short(middle[0])) & (cuts["components kept"] == base.classes - 1)
+lost_at_last = cuts.loc[few, "wrong_error"].tolist()
 halfway = [(r.metrics["test_error"][-1] + r.metrics["test_error"].min()) / 2 for r in recordings[partly]]
 Markdown(
-    f"Both are so. Other damage costs more wrong labels than right ones, too: noise {spread([100 * v for v in lost['noise added']], 0)} %, components at random {spread([100 * v for v in lost['components at random']], 0)} %, for "
-    f"a tenth of the right ones. But cutting the small components of `layers.1` costs **{spread([100 * v for v in lost[cut_first]], 0)} %**. Cutting them from the last matrix costs "
-    f"{spread([100 * v for v in lost['cut ' + short(layers[3])]], 0)} %: there right and wrong share their directions.\n\n"
-    "It does not bring the truth back, though. Of the wrongly labelled pictures the cut network says the truth of "
+    f"Both play a part: the other damage of `layers.1` costs more wrong labels than right ones, and cutting it costs still more. Noise there costs {spread([100 * v for v in lost['noise added']], 0)} %, components at random {spread([100 * v for v in lost['components at random']], 0)} %, for "
+    f"a tenth of the right ones; cutting its small components **{spread([100 * v for v in lost[cut_first]], 0)} %**. The cuts of `layers.0` and `layers.2` cost "
+    f"{spread([100 * v for v in lost['cut ' + short(layers[0])]], 0)} % and {spread([100 * v for v in lost['cut ' + short(layers[2])]], 0)} %, and have no such control of their own. Cutting the last matrix costs "
+    f"{spread([100 * v for v in lost['cut ' + short(layers[3])]], 0)} %: there the cut does not tell right from wrong. And even of `layers.1` the small components do not hold all: with "
+    f"{base.classes - 1} of {min(shapes[middle[0]])} left, {spread([100 * v for v in lost_at_last], 0)} % of the wrong labels are lost, and the others are still there.\n\n"
+    "It brings back only a little of the truth. Of the wrongly labelled pictures the cut network says the truth of "
     f"{spread([100 * v for v in said[cut_first]], 0)} %, and over all these cuts the lowest test error is {spread(list(middle_test.values()))}, where the network ended at {spread(ends(partly, 'test_error'))} and had been at "
-    f"{spread([r.metrics['test_error'].min() for r in recordings[partly]])} once. What the network once knew of them, no cut of this kind finds again."
+    f"{spread([r.metrics['test_error'].min() for r in recordings[partly]])} at its best snapshot."
 )
 
 # %% [markdown]
 # ## Take the small components away for good
 #
-# So memorised examples lie in small components. Does memorising *need* them? If it does, a network that never has them can learn what is true and
-# nothing else. Train it again, and every so many updates, always just before a snapshot, replace both middle matrices by their best approximation
-# with $C - 1$ components, where $C$ is the number of classes:
+# So in `layers.1` wrong labels depend on small components more than right ones do. Does memorising *need* them? If it does, a network that loses
+# them again and again can learn what is true and nothing else. Train it again, and every so many updates, always just before a snapshot, replace both
+# middle matrices by their best approximation with $C - 1$ components, where $C$ is the number of classes (between two such moments they may grow
+# back a little; the first and the last matrix stay free):
 
 # %%
 hold = LowRank(dict.fromkeys(middle, base.classes - 1), every=base.every)
@@ -779,9 +900,10 @@ sd.show.curves(
 # %% tags=["remove-input"]
 memorised = [1 - r.metrics["wrong_error"][-1] for r in held_recordings]
 Markdown(
-    f"It learns the wrong labels all the same: **{spread([100 * v for v in memorised], 0)} %** of them at the end, with a test error of {spread([r.metrics['test_error'][-1] for r in held_recordings])}. It takes longer, and "
-    f"its best snapshot is no better ({spread([r.metrics['test_error'].min() for r in held_recordings])} against {spread([r.metrics['test_error'].min() for r in recordings[partly]])}). So small components are where a network *puts* "
-    "exceptions when it has the room, not what it needs for them. (Our reading: a thousand labels are little beside all the parameters that are left, and nobody held the first matrix.)"
+    f"It learns the wrong labels all the same: **{spread([100 * v for v in memorised], 0)} %** of them at the end, with a test error of {spread([r.metrics['test_error'][-1] for r in held_recordings])}. Half of "
+    f"them are fitted at step {spread([window(r)[1] for r in held_recordings], 0)}, free at step {spread([last for _, last in opened[partly]], 0)}, and its best snapshot has a test error of "
+    f"{spread([r.metrics['test_error'].min() for r in held_recordings])}, free {spread([r.metrics['test_error'].min() for r in recordings[partly]])}. So wrong labels can be learned without small "
+    "components in the two middle matrices that last. (Our reading: a thousand labels are little beside all the parameters that are left, and nobody held the first matrix.)"
 )
 
 # %% [markdown]
@@ -798,10 +920,21 @@ def lowest_validation(recording):
     return int(np.argmin(recording.metrics["validation_loss"]))
 
 
+between = shares[1:-1]
+
+
+def fixed_step(recording):
+    """The place that is best, over all shares in between, for the runs of the other seeds; of all, where there is but one."""
+    runs_between = [r for share in between for r in recordings[share]]
+    others = [r for r in runs_between if r.provenance["seed"] != recording.provenance["seed"]]
+    return int(np.argmin(np.mean([r.metrics["test_error"] for r in others or runs_between], axis=0)))
+
+
 rules = {
     "last step": lambda r: len(r.steps) - 1,
     "highest contrast": highest,
     "lowest validation loss": lowest_validation,
+    "fixed step": fixed_step,
     "best snapshot": best,
 }
 stopped = {
@@ -809,18 +942,25 @@ stopped = {
     for rule, place in rules.items()
     for share in shares
 }
-sd.show.curves(
-    pd.DataFrame(
-        {"panel": "where to stop", "series": rule, "seed": seed, "labels permuted (%)": round(100 * share), "value": value}
-        for (rule, share), values in stopped.items()
-        for seed, value in zip(seeds, values, strict=True)
-    ),
-    x="labels permuted (%)",
+above_best = pd.DataFrame(
+    {"category": f"{100 * share:.0f} % permuted", "series": rule, "value": value - least}
+    for share in shares
+    for rule in rules
+    if rule != "best snapshot"
+    for value, least in zip(stopped[rule, share], stopped["best snapshot", share], strict=True)
+)
+sd.show.dots(
+    above_best,
     name="fig-memorization-stop",
-    caption="Test error at the snapshot that each rule takes, against the share of training labels that were permuted. A line a seed. The best snapshot is chosen by the test error itself, "
-    "so nothing can lie below it. Validation labels are true.",
-    ylabel="test error",
-    ylim=(-0.03, 1.03),
+    caption="Test error at the snapshot that each rule takes, above that of the best snapshot, which is chosen by the test error itself. A dot a seed. Validation labels are true. The fixed step "
+    "is one for all shares: the best for the other seeds.",
+    xlabel="test error above the best snapshot's",
+    alt="Test error above the best snapshot's, median over seeds. "
+    + "; ".join(
+        f"{category}: " + ", ".join(f"{rule} {part['value'].median():.2f}" for rule, part in rows_of.groupby("series", sort=False))
+        for category, rows_of in above_best.groupby("category", sort=False)
+    )
+    + ".",
 )  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -839,7 +979,37 @@ def recovered(rule, share):
     return list((last - taken) / np.where(last > least, last - least, np.nan))
 
 
-between = shares[1:-1]
+def missed(rule):
+    """Where a rule gets no more than half of what the best snapshot gains: pairs of a seed and a share."""
+    return [
+        (seed, share)
+        for share in between
+        for seed, part in zip(seeds, recovered(rule, share), strict=True)
+        if not part > 0.5
+    ]
+
+
+def in_words_missed(rule):
+    """How often a rule misses the half, and where."""
+    found = missed(rule)
+    where = ", ".join(f"seed {seed} at {100 * share:.0f} %" for seed, share in found)
+    return f"{len(found)} of {len(seeds) * len(between)}" + (f" ({where})" if found else "")
+
+
+def passed(rule):
+    """In how many seeds a rule never misses the half."""
+    return len(set(seeds) - {seed for seed, _ in missed(rule)})
+
+
+def mean_error(rule):
+    """Mean test error of a rule over the shares in between, one number a seed."""
+    return np.mean([stopped[rule, share] for share in between], axis=0)
+
+
+def dearer(rule):
+    """What the highest contrast costs beside another rule, in test error; one number a seed, in print."""
+    return spread(mean_error("highest contrast") - mean_error(rule), 3)
+
 
 # %% tags=["remove-input"]
 Markdown(
@@ -850,7 +1020,15 @@ Markdown(
     )
     + "; validation loss "
     + ", ".join(f"{spread([100 * v for v in recovered('lowest validation loss', share)], 0)} %" for share in between)
-    + ". The rule has to be told when to look back, as every rule of this kind: both know their best snapshot only after it has passed."
+    + ". (Where there is little to gain, a few pictures decide: at "
+    + f"{100 * between[0]:.0f} % the best snapshot gains {spread([len(data[true][0].test_labels) * (last - least) for last, least in zip(stopped['last step', between[0]], stopped['best snapshot', between[0]], strict=True)], 0)} of "
+    f"{len(data[true][0].test_labels)}.)\n\n"
+    f"**Is it a rule to rely on?** We asked for more than half of the gain at all four shares (N8). It misses the half in {in_words_missed('highest contrast')} and gets it everywhere in {passed('highest contrast')} of {len(seeds)} "
+    f"seeds. The bar is high: validation loss misses it in {in_words_missed('lowest validation loss')} and passes in {passed('lowest validation loss')} of {len(seeds)} seeds. On average over the four shares the contrast costs "
+    f"{dearer('lowest validation loss')} more test error than validation loss (N9). A rule that looks at nothing, one and the same step for all shares, the best for the other "
+    f"seeds, misses the half in {in_words_missed('fixed step')} and passes in {passed('fixed step')} of {len(seeds)} seeds; beside it the contrast costs {dearer('fixed step')} (below zero it does better). That step was learned from other runs and their test pictures, which the contrast "
+    "needs none of; it shows how far mere timing gets.\n\n"
+    "The rule has to be told when to look back, as every rule of this kind: it knows the best snapshot only after it has passed."
 )
 
 # %% [markdown]
@@ -901,7 +1079,8 @@ sd.show.curves(
     columns=3,
     sharex=True,
     name="fig-memorization-validation",
-    caption="Validation error of the same networks against true validation labels, against validation labels permuted in the same share as the training labels, and what is expected of the latter.",
+    caption="Validation error of the same networks against true validation labels, against validation labels permuted in the same share as the training labels, and what is expected of the latter. "
+    "With true labels the three coincide.",
     ylabel="validation error",
     ylim=(-0.03, 1.03),
 )
@@ -915,7 +1094,7 @@ def lowest(series, share):
 
 gap = validated.pivot_table(index=["panel", "seed", "step"], columns="series", values="value")
 Markdown(
-    "A label that has nothing to do with its picture cannot be told from it, whatever was learned. So of the permuted ones about nine in ten count as errors, and the error becomes $(1 - c)\\,e + c\\,(1 - \\sum_k p_k q_k)$, with the "
+    "A label that has nothing to do with its picture cannot be predicted from it, whatever was learned. So of the permuted ones about nine in ten count as errors, and the error becomes $(1 - c)\\,e + c\\,(1 - \\sum_k p_k q_k)$, with the "
     "share $c$ that is permuted, the error $e$ on true labels, how often each label is given ($p_k$) and how often the network says it ($q_k$). It fits to within "
     f"{(gap['permuted labels'] - gap['expected']).abs().max():.2f}. With all labels permuted both ways give the same, for there the network knows nothing: the paper's figure, which shows only 0 and 100 %, "
     f"would look the same. In between it is another matter: with 40 % permuted the lowest validation error of these checkpoints is {spread(lowest('true labels', partly))} against true labels and "
@@ -933,6 +1112,14 @@ usual_rank = {
     for measure, rank in measures.items()
     for matrix in middle
 }
+
+
+def higher(matrix):
+    """In how many seeds a weight has the higher effective rank with true labels, at PyTorch's own initialisation."""
+    pairs = zip(usual_rank[true, "weight", matrix], usual_rank[permuted, "weight", matrix], strict=True)
+    return sum(a > b for a, b in pairs)
+
+
 Markdown(
     f"""
 **Where there is nothing to stop for.** With true labels the last step has a test error of {spread(stopped["last step", true])}, and no rule can gain. The contrast is highest somewhere all the same, at step
@@ -943,19 +1130,106 @@ some labels, loses little ({spread(stopped["lowest validation loss", true])}).
 
 **Where most labels are wrong.** With {100 * shares[-2]:.0f} % permuted the two stages run into each other: when nine in ten of the right labels are fitted, the truth is said of {spread([100 * value for value in truth[shares[-2]]], 0)} % of the pictures with wrong ones.
 
-**Where weights begin at their usual size.** At PyTorch's own initialisation and learning rate {base.learning_rate:g}, both middle *weights* have a higher effective rank with true labels
-({" and ".join(spread(usual_rank[true, "weight", matrix]) for matrix in middle)}) than with permuted ones ({" and ".join(spread(usual_rank[permuted, "weight", matrix]) for matrix in middle)}): the
-paper's claim the wrong way round. What is low-ranked is added to a start that is not, and there is so little of it that it hardly shows. The increments have {" and ".join(spread(usual_rank[true, "increment", matrix]) for matrix in middle)}
+**Where weights begin at their usual size.** At PyTorch's own initialisation and learning rate {base.learning_rate:g} the *weights* have the higher effective rank with true labels
+{" and ".join(f"in {higher(matrix)} of {len(seeds)} seeds in `{short(matrix)}`" for matrix in middle)} ({" and ".join(spread(usual_rank[true, "weight", matrix]) for matrix in middle)} with true,
+{" and ".join(spread(usual_rank[permuted, "weight", matrix]) for matrix in middle)} with permuted ones): there it is the paper's claim the wrong way round. Training moves them by
+{" and ".join(spread(moved(at_rate[base.learning_rate, true], matrix), 1) for matrix in middle)} norms of their start with true and
+{" and ".join(spread(moved(at_rate[base.learning_rate, permuted], matrix), 1) for matrix in middle)} with permuted labels: the smaller the addition, the more of the start's high rank is left. The increments have {" and ".join(spread(usual_rank[true, "increment", matrix]) for matrix in middle)}
 against {" and ".join(spread(usual_rank[permuted, "increment", matrix]) for matrix in middle)}.
 
-**Where the rank is held.** Exceptions lie in small components and do not need them: this ends the explanation that the cut suggests ({{numref}}`fig-memorization-held`).
+**Where the rank is held.** In `layers.1` exceptions depend on small components, and do not need ones that last: this ends the explanation that the cut suggests ({{numref}}`fig-memorization-held`).
 """
 )
 
 # %% [markdown]
+# ## The paper's own runs
+#
+# The same at the paper's own size and settings: CIFAR-10, the network above with 3,072 inputs, PyTorch's initialisation, learning rate 0.001, 300
+# passes over 45,000 pictures, recorded with true and with permuted labels. A seed counts where both are there.
+
+# %% tags=["hide-input"]
+kinds = {true: "true", permuted: "permuted"}
+files = {
+    (share, seed): book_root() / "recordings" / f"memorization_paper_{word}_{seed}.npz"
+    for share, word in kinds.items()
+    for seed in (10, 11, 12)
+}
+pairs = [seed for seed in (10, 11, 12) if all(files[share, seed].exists() for share in kinds)]
+recorded = {share: [sd.Recording.load(files[share, seed]) for seed in pairs] for share in kinds}
+missing = Markdown(
+    "The recordings are missing: `python recordings/record.py memorization_paper cpu` makes them, six runs of about a quarter of an hour each on one core. "
+    "Claims on them are left out below."
+)
+about = [recording.provenance for found in recorded.values() for recording in found]
+where = (
+    f"{about[0]['device']}, {spread([one['seconds'] / 60 for one in about], 0)} minutes each, {about[0]['date']}"
+    if about
+    else ""
+)
+series_recorded = {
+    "training error": lambda r: r.metrics["train_error"],
+    "validation error": lambda r: r.metrics["validation_error"],
+    "alignment": lambda r: r.alignment(middle),
+}
+sd.show.curves(
+    sd.show.over_steps({titles[share]: found for share, found in recorded.items()}, series_recorded),
+    name="fig-memorization-paper",
+    caption=f"Recorded runs of the paper's own settings, {len(pairs)} of each kind ({where}). Errors, and the alignment between the two middle matrices. Validation labels are true.",
+    ylabel="error rate, alignment",
+    level={"chance of alignment": recorded[true][0].alignment_chance(middle)},
+    ylim=(-0.03, 1.03),
+) if pairs else missing  # fmt: skip
+
+
+# %% tags=["hide-input"]
+def rank_recorded(recording, matrix):
+    """Effective rank of what training has added, over time, as it was recorded."""
+    return recording.metrics[f"update_rank_{matrix}"]
+
+
+over_time = {"weight": lambda r, matrix: r.effective_rank(matrix), "increment": rank_recorded}
+ranks_recorded = pd.DataFrame(
+    {"panel": short(matrix), "series": f"{measure}, {titles[share]}", "seed": r.provenance["seed"], "step": step, "value": value}
+    for matrix in middle
+    for measure, rank in over_time.items()
+    for share, found in recorded.items()
+    for r in found
+    for step, value in zip(r.steps, rank(r, matrix), strict=True)
+    if step or measure == "weight"  # at the start nothing has been added
+)  # fmt: skip
+sd.show.curves(
+    ranks_recorded,
+    name="fig-memorization-paper-ranks",
+    caption="The same runs: effective rank of the middle weights and of what training has added to them. A line a seed.",
+    ylabel="effective rank",
+    ylim=(0, 1),
+) if pairs else None  # fmt: skip
+
+
+# %% tags=["remove-input"]
+def at_last(found, rank, matrix):
+    return spread([float(rank(r, matrix)[-1]) for r in found])
+
+
+def last_recorded(share, metric, digits=2):
+    return spread([float(r.metrics[metric][-1]) for r in recorded[share]], digits)
+
+
+Markdown(
+    "\n".join(
+        f"- `{short(matrix)}`: the weight ends at {at_last(recorded[true], over_time['weight'], matrix)} with true and {at_last(recorded[permuted], over_time['weight'], matrix)} with permuted labels; "
+        f"the increment at **{at_last(recorded[true], rank_recorded, matrix)}** and **{at_last(recorded[permuted], rank_recorded, matrix)}**."
+        for matrix in middle
+    )
+    + f"\n\nThe training error ends at {last_recorded(true, 'train_error', 3)} with true and {last_recorded(permuted, 'train_error', 3)} with permuted labels, the validation error at "
+    f"{last_recorded(true, 'validation_error')} and {last_recorded(permuted, 'validation_error')}. What a network gets right on its own pictures and wrong on new ones, it has learned by heart, with true labels too."
+) if pairs else None  # fmt: skip
+
+# %% [markdown]
 # ## Claims
 #
-# The paper's claims about random labels; then our own (N). Settings, rule and bounds were chosen on seeds 0 to 9.
+# The paper's claims about random labels, where recordings are there also judged on its own settings; then our own (N). Settings, rule and bounds
+# were chosen on other seeds, all below 10 (more under "Choices").
 
 
 # %% tags=["remove-input"]
@@ -986,10 +1260,22 @@ def evidence(found):
     }
 
 
+recorded_evidence = {
+    "error": {share: [float(r.metrics["train_error"][-1]) for r in found] for share, found in recorded.items()},
+    **{
+        measure: {
+            (share, matrix): [float(rank(r, matrix)[-1]) for r in found]
+            for share, found in recorded.items()
+            for matrix in middle
+        }
+        for measure, rank in over_time.items()
+    },
+    "alignment": {share: [excess(r) for r in found] for share, found in recorded.items()},
+}
 judged_on = {
     small: (tier, evidence(by_share)),
     whole: (tier, evidence({share: at_rate[base.learning_rate, share] for share in (true, permuted)})),
-}
+} | ({"cifar10, the paper's settings": ("paper", recorded_evidence)} if pairs else {})
 
 
 def in_both(numbers, i, test):
@@ -1113,7 +1399,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "N4",
-    "The singular values show when: with 40 % permuted the contrast of the first middle matrix is highest after half of the right labels are fitted and before half of the wrong ones are.",
+    "The singular values show, roughly, when: with 40 % permuted the contrast of the first middle matrix is highest after half of the right labels are fitted and before half of the wrong ones are.",
     holds=[first <= peak <= last for peak, (first, last) in zip(peaks[partly], opened[partly], strict=True)],
     tier=tier,
     task=small,
@@ -1128,7 +1414,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "N5",
-    "Wrong labels lie in smaller components than right ones: cut to its largest components until a tenth of the right labels is lost, the first middle matrix loses at least ten percentage points more of "
+    "In the first middle matrix wrong labels depend on small components more than right ones do: cut to its largest components until a tenth of the right labels is lost, the first middle matrix loses at least ten percentage points more of "
     "the wrong ones than under noise, and than with components removed at random, that cost as many right ones.",
     holds=per_seed(lambda i: lost[cut_first][i] >= max(lost[kind][i] for kind in sizes) + 0.1),
     tier=tier,
@@ -1139,7 +1425,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "N6",
-    "Cutting does not bring back what was known: no cut of one matrix or of the three hidden ones gets the test error half of the way from the last step to the best snapshot.",
+    "Cutting brings back little of what was known: no cut of one matrix or of the three hidden ones gets the test error half of the way from the last step to the best snapshot.",
     holds=per_seed(lambda i: middle_test[seeds[i]] > halfway[i]),
     tier=tier,
     task=small,
@@ -1153,7 +1439,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "N7",
-    "Memorising does not need small components: with both middle matrices held to one component fewer than there are classes, the network ends with at least nine in ten of the wrong labels fitted.",
+    "Memorising does not need lasting small components in the middle matrices: with both cut to one component fewer than there are classes before every snapshot, and the first and last matrix free, the network ends with at least nine in ten of the wrong labels fitted.",
     holds=[value >= 0.9 for value in memorised],
     tier=tier,
     task=small,
@@ -1173,7 +1459,7 @@ sd.claim(
     task=small,
     measured={
         f"{rule}, {100 * share:.0f} % permuted": recovered(rule, share)
-        for rule in ("highest contrast", "lowest validation loss")
+        for rule in ("highest contrast", "lowest validation loss", "fixed step")
         for share in between
     },
     chance=0.0,
@@ -1182,7 +1468,7 @@ sd.claim(
 # %% tags=["nbval-check-output", "hide-input"]
 sd.claim(
     "N9",
-    "They do so nearly as well as true validation labels: over these four shares the mean test error is at most 0.05 above that of stopping at the lowest validation loss.",
+    "Stopping at the highest contrast costs at most 0.05 more test error than at the lowest loss on true validation labels, in the mean over these four shares.",
     holds=per_seed(
         lambda i: (
             np.mean(
@@ -1206,14 +1492,19 @@ sd.claim(
 original = sd.tasks.noisy_labels("paper")
 Markdown(
     f"""
-- **C8.2** is judged as the paper says it, on the weights. The bound of 0.02 is about what seeds differ by; a smaller difference is none. **N1** and **N2** judge the same sentence on what training added.
-- **C8.3** needs words for "persists" and "disappears": more than half of the highest value left, and less than a quarter. By chance the mean of ten alignments in {recordings[true][0].shapes[middle[0]][0]} dimensions
-  is spread by about 0.01 around {chance:.2f}, so 0.1 above it is far out.
+- **C8.2** is judged as the paper says it, on the weights, and in both at once: by that much `layers.1` goes the paper's way in {lower(at_ends, middle[0])} and `layers.2` in {lower(at_ends, middle[1])} of {len(seeds)} seeds. The bound of 0.02 only
+  keeps a difference of nothing from counting: with the same labels, seeds differ by {spread([max(values) - min(values) for (_, measure, matrix), values in at_ends.items() if measure == "weight" and matrix in middle], 3)}. **N1** and **N2** judge the same sentence on what training added.
+- **C8.3** needs words for "persists" and "disappears": at least half of the highest value above chance left, and at most a quarter. By chance alignment would be {chance:.2f}; to appear it has to reach 0.1 more than that.
+- **C8.4**: what is left at each share that is permuted is, above chance and as a median, {", ".join(f"{np.median(left[share]):.2f} ({100 * share:.0f} %)" for share in shares)}.
 - **N3** does not only compare when right and wrong labels are fitted, for which it would be enough that wrong ones are harder. It asks what the network says of pictures whose label denies the truth.
-- **N4**: a moment drawn evenly from the run would lie between the two with probability {np.mean(width[partly]):.2f}.
-- **N5** compares at equal cost. Without that, noise would pass as well: it, too, costs more wrong labels than right ones.
-- **N7** is the test that could have saved the explanation, and did not.
-- **N8** asks for more than half of the gain, at four shares at once; where the gain is small, as at 20 %, a snapshot too early costs much of it. **N9** compares with a rule that needs labels one can trust.
+- **N4**: a moment drawn evenly from the run would lie between the two with probability {np.mean(width[partly]):.2f}, one drawn from the first third of it, in which everything
+  happens, with {min(1.0, np.mean(width[partly]) * base.steps / first_part):.2f}: one seed would prove nothing. And the contrast peaks with true labels, too, at step {spread([float(r.steps[highest(r)]) for r in recordings[true]], 0)}.
+- **N5** compares at equal cost. Without that, noise would pass as well: it, too, costs more wrong labels than right ones. It is the stronger of the two controls.
+- **N6** says little, not nothing: the lowest test error of all cuts is below the last step's in {sum(cut_error < last for cut_error, last in zip(middle_test.values(), ends(partly, "test_error"), strict=True))} of {len(seeds)} seeds.
+- **N7** is the test that could have saved the explanation, and did not. The two matrices have that rank at snapshots only, and the first was free.
+- **N8** asks for more than half of the gain, at four shares at once. The contrast misses that in {in_words_missed("highest contrast")}; validation loss in {in_words_missed("lowest validation loss")}; a fixed step in
+  {in_words_missed("fixed step")}. **N9** compares with a rule that needs labels one can trust; a test error around {np.median(mean_error("highest contrast")):.2f} on {len(data[true][0].test_labels)} pictures has a standard error of
+  {np.sqrt(np.median(mean_error("highest contrast")) * (1 - np.median(mean_error("highest contrast"))) / len(data[true][0].test_labels)):.3f}.
 """
 )
 
@@ -1245,15 +1536,17 @@ pd.DataFrame(
 # - **Random labels** are a permutation in the official code, one for all runs, and "completely random" in the paper. Here they are permuted too,
 #   anew for each seed; the pictures whose labels are permuted at 20 % are among those at 40 %.
 # - **Validation labels** are permuted along with the others there and true here; {ref}`above <memorization-validation>` is what this changes.
-# - **Test data**: the paper holds part of the training set out and leaves the official test set alone. Here the test set decides nothing and judges
-#   the rules: CIFAR-10's own at the higher tiers, 300 digits that nothing else uses on this page.
+# - **Test data**: the paper holds part of the training set out and leaves the official test set alone. Here the test set judges the rules, and decides
+#   nothing on this page: CIFAR-10's own at the higher tiers, digits kept for it here. The split is one for all seeds, so the seeds on which
+#   settings were chosen had the same test pictures.
 # - **Initialisation**: PyTorch's in the paper, smaller here, so that a few thousand updates build what the spectrum shows; the four learning rates
 #   use PyTorch's.
-# - **Learning rates**: 0.1 to 0.0001 in the paper, which shows 0.001 and calls none of them best. Here larger, for fewer updates.
+# - **Learning rates**: 0.1 to 0.0001 in the paper, which shows 0.001. Here larger, for fewer updates.
 # - **Rank of the increment, partly permuted labels, cuts, held rank and stopping** are this book's. The paper shows true and permuted labels, and the
 #   spectra of the weights.
 # - **Choices**: the rule for stopping was chosen among some forty such quantities on seeds 0 to 2, with a few more pictures and fewer updates, and
-#   kept after a look at 3 to 6, on which it was about as good as validation loss. Bounds were set with these seeds in view, before 10 to 12 were run.
+#   kept after a look at 3 to 6, on which it was about as good as validation loss. Settings and bounds were set with
+#   these seeds in view, 7 to 9 only checked; all before 10 to 12 were run.
 
 # %% [markdown]
 # ## Exercises
@@ -1466,7 +1759,7 @@ named_wrong = {count: wrong[suspects(my_logits, my_labels, count)].mean() for co
 Markdown(
     f"Of our digits at step {early_step} (seed {stopped_early.seed}), "
     + ", ".join(f"{100 * found:.0f} % of the first {count}" for count, found in named_wrong.items())
-    + f" have indeed a wrong label; of all it is {100 * wrong.mean():.0f} %. At the last step nothing of this is left to be asked: the network agrees with every label. That is the idea of "
+    + f" have indeed a wrong label; of all it is {100 * wrong.mean():.0f} %. At the last step the network gives every picture the label it was given, so this no longer finds them by disagreement. That is the idea of "
     "confident learning {cite}`northcutt2021confident`, which takes its opinions from networks that have not seen the example at all."
 )
 
@@ -1481,8 +1774,10 @@ Markdown(
 # - **Which neurons** hold an example. It has been found to be few, in many layers, by other means than singular values {cite}`maini2023can`.
 # - **That memorising is bad.** Rare kinds of examples may have to be learned by heart, for want of others {cite}`feldman2020does`. Here exceptions
 #   are wrong by construction.
-# - **A rule to rely on.** The contrast was tried on one kind of network and data. It does not know whether there is anything to stop for.
-# - **Why the middle.** That wrong labels go first when middle matrices are cut is measured; no experiment here explains it.
+# - **A rule to rely on.** The contrast failed its own test (N8), on one kind of network and data, and does not know whether there is anything to
+#   stop for.
+# - **Why `layers.1`.** That wrong labels go first when it is cut is measured; no experiment here explains it. The same controls for the other
+#   matrices are missing.
 # - **Many seeds.** Three show that a result is not one lucky draw; they do not give its probability.
 #
 # ## Further reading

@@ -29,6 +29,13 @@ ROLES = {
     "magnitude": "orange",
     "random": "purple",
     "shuffled": "sky",
+    "true labels": "blue",
+    "40 % permuted": "green",
+    "all permuted": "orange",
+    "weight, true labels": "sky",
+    "increment, true labels": "blue",
+    "weight, all permuted": "ochre",
+    "increment, all permuted": "orange",
 }
 """What a colour means throughout the book; other names take the remaining colours in their own order."""
 
