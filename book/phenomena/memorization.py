@@ -1157,7 +1157,7 @@ files = {
 pairs = [seed for seed in (10, 11, 12) if all(files[share, seed].exists() for share in kinds)]
 recorded = {share: [sd.Recording.load(files[share, seed]) for seed in pairs] for share in kinds}
 missing = Markdown(
-    "The recordings are missing: `python recordings/record.py memorization_paper cpu` makes them, six runs of about a quarter of an hour each on one core. "
+    "The recordings are missing: `python recordings/record.py memorization_paper cpu` makes them, six runs of a quarter to half an hour each on one core. "
     "Claims on them are left out below."
 )
 about = [recording.provenance for found in recorded.values() for recording in found]
@@ -1171,8 +1171,12 @@ series_recorded = {
     "validation error": lambda r: r.metrics["validation_error"],
     "alignment": lambda r: r.alignment(middle),
 }
+thousands = "thousand steps"
 sd.show.curves(
-    sd.show.over_steps({titles[share]: found for share, found in recorded.items()}, series_recorded),
+    sd.show.over_steps({titles[share]: found for share, found in recorded.items()}, series_recorded).assign(
+        **{thousands: lambda table: table["step"] / 1000}
+    ),
+    x=thousands,
     name="fig-memorization-paper",
     caption=f"Recorded runs of the paper's own settings, {len(pairs)} of each kind ({where}). Errors, and the alignment between the two middle matrices. Validation labels are true.",
     ylabel="error rate, alignment",
@@ -1189,7 +1193,7 @@ def rank_recorded(recording, matrix):
 
 over_time = {"weight": lambda r, matrix: r.effective_rank(matrix), "increment": rank_recorded}
 ranks_recorded = pd.DataFrame(
-    {"panel": short(matrix), "series": f"{measure}, {titles[share]}", "seed": r.provenance["seed"], "step": step, "value": value}
+    {"panel": short(matrix), "series": f"{measure}, {titles[share]}", "seed": r.provenance["seed"], thousands: step / 1000, "value": value}
     for matrix in middle
     for measure, rank in over_time.items()
     for share, found in recorded.items()
@@ -1199,6 +1203,7 @@ ranks_recorded = pd.DataFrame(
 )  # fmt: skip
 sd.show.curves(
     ranks_recorded,
+    x=thousands,
     name="fig-memorization-paper-ranks",
     caption="The same runs: effective rank of the middle weights and of what training has added to them. A line a seed.",
     ylabel="effective rank",
