@@ -1,6 +1,14 @@
 """Self-checks for the exercises of each chapter: they take a reader's answer and say what is wrong with it."""
 
-from specdyn.exercises import foundations, grokking, memorization, rank_minimisation, weight_decay, your_own_network
+from specdyn.exercises import (
+    foundations,
+    grokking,
+    lottery_tickets,
+    memorization,
+    rank_minimisation,
+    weight_decay,
+    your_own_network,
+)
 from specdyn.exercises.verdict import Verdict, judge
 
 __all__ = [
@@ -8,6 +16,7 @@ __all__ = [
     "foundations",
     "grokking",
     "judge",
+    "lottery_tickets",
     "memorization",
     "rank_minimisation",
     "weight_decay",

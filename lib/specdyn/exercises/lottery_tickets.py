@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from specdyn.exercises.verdict import Mistakes, Verdict, judge
+from specdyn.interventions import magnitude_mask
 from specdyn.spectra import matrices
 
 Array = NDArray[Any]
@@ -112,12 +113,9 @@ def _signs(W: Array, mask: Array) -> Array:
     return np.where(mask, np.sign(W) * np.abs(W[mask]).mean(), 0.0)
 
 
-def _shares(model: nn.Module, kept: float, counted: slice = slice(None, -1)) -> dict[str, float]:
-    """Return the share of each matrix that one threshold for all of them keeps."""
-    sizes = {matrix.name: matrix.view.detach().abs().flatten() for matrix in matrices(model)[counted]}
-    together: Tensor = torch.cat(list(sizes.values()))
-    least = together.topk(max(1, round(kept * len(together)))).values[-1]
-    return {name: float((size >= least).double().mean()) for name, size in sizes.items()}
+def _shares(model: nn.Module, kept: float, *, spare: tuple[str, ...] | None = None) -> dict[str, float]:
+    """Return the share of each matrix that one threshold for all of them keeps; by default the last is spared."""
+    return magnitude_mask(model, kept, spare=spare, allow_empty=True).kept
 
 
 def _starved(model: nn.Module, kept: float) -> list[str]:
@@ -178,7 +176,7 @@ _SIGNS_MISTAKES: Mistakes = {
 
 _STARVED_MISTAKES: Mistakes = {
     "the last matrix stays whole, so its weights are not counted and it cannot starve.": lambda model, kept: _named(
-        name for name, share in _shares(model, kept, slice(None)).items() if share < 0.1 * kept
+        name for name, share in _shares(model, kept, spare=()).items() if share < 0.1 * kept
     ),
     "these are all that keep less than the fraction; asked are those that keep less than a tenth of it.": (
         lambda model, kept: _named(name for name, share in _shares(model, kept).items() if share < kept)
