@@ -446,13 +446,13 @@ def above(seed, kept, kind, name):
 
 
 def where_above(kept, kind):
-    return ", ".join(f"{short(name)} {sum(above(seed, kept, kind, name) for seed in seeds)}" for name in sizes)
+    return ", ".join(f"{short(name)} ({sum(above(seed, kept, kind, name) for seed in seeds)})" for name in sizes)
 
 
 chance_of = {name: agreement_chance(*shape) for name, shape in shape_of.items()}
 Markdown(
-    f"Unrelated matrices of these shapes would score {spread(chance_of.values(), 3)}. Of {len(seeds)} seeds the ticket of {percent(few)} beats every one of {null_draws} shuffled masks in: "
-    f"{where_above(few, 'shuffled')}; the ticket of {percent(enough)} in: {where_above(enough, 'shuffled')}. What a shuffle keeps beyond a random mask is the work of "
+    f"Unrelated matrices of these shapes would score {spread(chance_of.values(), 3)}. In how many of {len(seeds)} seeds the ticket of {percent(few)} beats every one of {null_draws} shuffled masks: "
+    f"{where_above(few, 'shuffled')}; the ticket of {percent(enough)}: {where_above(enough, 'shuffled')}. What a shuffle keeps beyond a random mask is the work of "
     "margins, not of connections. That the ticket keeps more is no surprise: a shuffle keeps smaller weights, and no mask of its size keeps larger ones than the ticket's."
 )
 
@@ -503,7 +503,8 @@ Markdown(
 
 # %% [markdown]
 # Is a masked matrix *of low rank*? That can be read off as well. If laying a mask on a matrix is like approximating it by low rank, then the {term}`effective rank` falls, by more
-# than under a random mask; and what is left lies near a matrix of low rank, nearer than the whole one does.
+# than under a random mask; and what is left lies near a matrix of low rank, nearer than the whole one does. Below, for the larger of the two fractions, are the effective rank, as a share of all components, and the share of its squared norm that a matrix
+# misses in its best approximation by a quarter of its components:
 
 
 # %% tags=["hide-input"]
@@ -530,8 +531,8 @@ missing = {(seed, of, name): missed(s, len(s) // 4) for seed in seeds for of, fo
 pd.DataFrame(
     {
         "": short(name),
-        **{f"effective rank, {of}": spread([effective[seed, of, name] for seed in seeds]) for of in under[seeds[0]]},
-        **{f"missed by a quarter of the components, {of}": spread([missing[seed, of, name] for seed in seeds]) for of in under[seeds[0]]},
+        **{f"rank, {of}": spread([effective[seed, of, name] for seed in seeds]) for of in under[seeds[0]]},
+        **{f"missed, {of}": spread([missing[seed, of, name] for seed in seeds]) for of in under[seeds[0]]},
     }
     for name in sizes
 ).set_index("")  # fmt: skip
@@ -545,8 +546,9 @@ def ticket_below(of, than):
 
 Markdown(
     f"With {percent(enough)} kept, over all seeds, the ticket's effective rank is below that of the whole matrix in {ticket_below(effective, 'whole')} of {len(seeds) * len(sizes)} "
-    f"convolutions, and below that of the same matrix under a random mask in {ticket_below(effective, 'random')}. A quarter of its components misses less than in the whole matrix in "
-    f"{ticket_below(missing, 'whole')}, and less than under a random mask in {ticket_below(missing, 'random')}. The numbers are shares: of all components, and of the squared norm."
+    f"convolutions, and below that of the same matrix under a random mask in {ticket_below(effective, 'random')}. A quarter of its components misses less than a quarter of the whole "
+    f"matrix's in {ticket_below(missing, 'whole')}, and less than under a random mask in {ticket_below(missing, 'random')}. So much for *low* rank; how much of the whole network's directions "
+    "is kept is another question, and the scores above answer that."
 )
 
 # %% [markdown]
@@ -856,14 +858,15 @@ def nearer_to_random(name):
 Markdown(
     f"""
 - **Fresh weights** in the ticket's places: {spread(place("fresh weights"))} on this scale; {nearer_to_random("fresh weights")}. What those places keep of the
-  trained network's singular vectors is the same, by definition; what is lost with the rewound weights is also all that fitted them, their momentum above all.
+  trained network's singular vectors is the same, by definition; what is lost is the rewound weights, and with them that momentum, BatchNorm and the last layer fitted.
 - **Signs only**: {spread(place("signs only"))}; {nearer_to_random("signs only")}. Sizes are evened out within each layer, and signs are not touched. So this says how well a ticket does
   without its sizes, and nothing of what it owes to its signs: no run here keeps the sizes and draws signs anew.
-- **Connections shuffled**: {spread(place("connections shuffled"))}; {nearer_to_random("connections shuffled")}. Each channel and input has as many weights as in the ticket, and smaller ones.
+- **Connections shuffled**: {spread(place("connections shuffled"))}; {nearer_to_random("connections shuffled")}. Each channel and input has as many weights as in the ticket, but other ones, whose final
+  size is smaller.
 - **Same share of every layer**: {spread(place("same share of every layer"))}; {nearer_to_random("same share of every layer")}. What one line through all layers takes from the wide late
   ones it gives to the early ones. Where that helps, our reading is that the late ones can spare most; no run tests it.
 - **Low rank with free directions**, with as many parameters: {spread(place("low rank, equal parameters"))}, with as many bits: {spread(place("low rank, equal bits"))};
-  {nearer_to_random("low rank, equal parameters")} and {nearer_to_random("low rank, equal bits")}. Before retraining, where the directions are the trained network's own, the loss is
+  {nearer_to_random("low rank, equal parameters")} with the one and in {int((place("low rank, equal bits") > 0.5).sum())} with the other. Before retraining, where the directions are the trained network's own, the loss is
   {spread([untrained[seed, enough, "low rank, equal parameters"] for seed in seeds])} and {spread([untrained[seed, enough, "low rank, equal bits"] for seed in seeds])}, against
   {spread([untrained[seed, enough, "magnitude"] for seed in seeds])} for the mask; {{numref}}`fig-tickets-untrained` has the other prices.
 """
@@ -946,11 +949,11 @@ mean_parent = [mean_score(found) for found in parent.values()]
 pd.DataFrame(
     {
         "": short(name),
-        "weights left, in rounds": left(of_rounds.values(), name),
-        "at once": left(tickets[few].values(), name),
-        "agreement with the whole network, in rounds": spread([found[name] for found in on_whole.values()]),
-        "at once ": spread([kept_of[seed, few][name] for seed in seeds]),
-        f"with the network of {percent(rounds[-2])} it was read from, in rounds": spread([found[name] for found in parent.values()]),
+        "weights, in rounds": left(of_rounds.values(), name),
+        "weights, at once": left(tickets[few].values(), name),
+        "agreement with the whole, in rounds": spread([found[name] for found in on_whole.values()]),
+        "agreement with the whole, at once": spread([kept_of[seed, few][name] for seed in seeds]),
+        f"with the network of {percent(rounds[-2])}, in rounds": spread([found[name] for found in parent.values()]),
     }
     for name in sizes
 ).set_index("")  # fmt: skip
@@ -1292,16 +1295,16 @@ luck = max(noise / (at_end(by_chance) - at_end(ours))) / 2
 Markdown(
     f"""
 - **C10.1** is two sentences. At {percent(enough)} T1 tests the first. Our guess is that what matters is how much is left to be chosen from: {percent(few)} of this network
-  are {round(few * total):,} weights, of the paper's {round(0.05 * paper_total):,}. The second is not like for like. Here networks go back to a loss of {spread(first_loss)}, near that of
-  guessing ({guess:.2f}), so that progress since then is nearly all that is learned; in the paper it is only what was left to learn. Random masks of {percent(few)} make
+  are {round(few * total):,} weights, of the paper's {round(0.05 * paper_total):,}. The second is not like for like. Here networks go back to a loss of {spread(first_loss)} where
+  guessing has {guess:.2f}, so that progress since then is {spread(100 * (first_loss - at_end("whole network")) / (guess - at_end("whole network")), 0)} % of the whole descent; in the paper it is what was left to learn after five epochs. Random masks of {percent(few)} make
   {spread(100 * progress, 0)} % of it here.
 - **C10.2** and **C10.4** take the paper's own score and the matrix that it shows. Ten of {min(shape_of[third])} components are a large part of a small matrix; of the paper's they
   are ten of 128. An agreement of 0.5 in one matrix is a strict reading of "preserves". The looser one: the ticket has {spread(times_random, 1)} times as much as a random mask.
 - **C10.4** asks at the end of training. For what was before, see {{numref}}`fig-tickets-followed-layers`: masked and whole networks have their beginning in common.
 - **C10.5** is nearly true by construction, for the masks lie within each other, and so is the first half of T8, for shuffles keep smaller weights. What they are worth is in the sizes.
-- **C10.6** is offered as a reading, so it has no verdict. T2, T5 and T6 can break its strongest forms alone, and of T6 only what was read before retraining is about an approximation of the
-  *trained* network. Its second half, that random masks cut the flow of the signal, is not tested.
-- **T2, T3, T7 and T8** ask which of two ends is nearer. Single random masks lie up to {luck:.2f} from the mean of two on this scale, so a place within as much of a half is open, whatever the verdict says.
+- **C10.6** is offered as a reading, so it has no verdict. T2, T5 and T6 can break its strongest forms alone. And a ticket's effective rank is below that of the whole matrix in {ticket_below(effective, "whole")} of
+  {len(seeds) * len(sizes)} convolutions, below that under a random mask in {ticket_below(effective, "random")}. Of T6 only what was read before retraining is about an approximation of the *trained* network. Its second half, that random masks cut the flow of the signal, is not tested.
+- **T2, T3, T7 and T8** ask which of two ends is nearer. Single random masks lie up to {luck:.2f} from their mean on this scale, so a place within as much of a half is open, whatever the verdict says.
 - **T5** can break an explanation of tickets; it does not give another. The mask found in rounds is read from a network of {percent(rounds[-2])}, and with that it agrees by {spread(mean_parent)}.
 """
 )
@@ -1319,9 +1322,10 @@ def sum_of_rates(shown):
 
 def settings(shown):
     """What a task is trained with, in words."""
+    channels = [item for item in shown.plan if item != "pool"]
     return {
         "dataset": shown.dataset,
-        "convolutions, by their channels": ", ".join(str(item) for item in shown.plan if item != "pool"),
+        "convolutions": f"{len(channels)}, of {min(channels)} to {max(channels)} channels",
         "weights in convolutions": f"{sum(m.view.numel() for m in convolutions(shown.model())):,}",
         "batch": shown.batch_size,
         "learning rate": f"{shown.learning_rate:g}, a tenth after {', '.join(f'{100 * step / shown.steps:.0f} %' for step in shown.milestones)} of training",
@@ -1515,8 +1519,8 @@ def starved(model, kept):
 check_starved(starved, my_model, my_fraction)
 
 # %% [markdown]
-# Wide layers, whose weights are small because so many of them add up. The cures all have a price: keep more, keep a share of every layer, spare the layer, or prune in rounds, where
-# what is left of it has time to grow.
+# Most often wide layers, whose weights are small because so many of them add up. The cures all have a price: keep more, keep a share of every layer, spare the layer, or prune in
+# rounds, where what is left of it may grow.
 #
 # ```{solution-end}
 # ```
