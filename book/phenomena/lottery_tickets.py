@@ -858,7 +858,7 @@ def nearer_to_random(name):
 Markdown(
     f"""
 - **Fresh weights** in the ticket's places: {spread(place("fresh weights"))} on this scale; {nearer_to_random("fresh weights")}. What those places keep of the
-  trained network's singular vectors is the same, by definition; what is lost is the rewound weights, and with them that momentum, BatchNorm and the last layer fitted.
+  trained network's singular vectors is the same, by definition; what is lost are the rewound weights, which momentum, BatchNorm and the last layer fit.
 - **Signs only**: {spread(place("signs only"))}; {nearer_to_random("signs only")}. Sizes are evened out within each layer, and signs are not touched. So this says how well a ticket does
   without its sizes, and nothing of what it owes to its signs: no run here keeps the sizes and draws signs anew.
 - **Connections shuffled**: {spread(place("connections shuffled"))}; {nearer_to_random("connections shuffled")}. Each channel and input has as many weights as in the ticket, but other ones, whose final
