@@ -429,10 +429,10 @@ def score_figure(kept, name):
     )
 
 
-score_figure(few, "fig-tickets-scores-few")
+score_figure(few, name="fig-tickets-scores-few")
 
 # %% tags=["hide-input"]
-score_figure(enough, "fig-tickets-scores")
+score_figure(enough, name="fig-tickets-scores")
 
 
 # %% tags=["remove-input"]
