@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "lib" / "specdyn"
-FLOORS = {"spectra": 1, "tasks": 1, "training": 2, "interventions": 3, "show": 3, "exercises": 3}
+FLOORS = {"spectra": 1, "tasks": 1, "training": 2, "interventions": 3, "show": 3, "exercises": 4}
 ROOMS = sorted(path.name for path in LIBRARY.iterdir() if (path / "__init__.py").exists())
 
 
