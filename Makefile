@@ -9,7 +9,7 @@ RUN := .venv/bin/python
 
 help:
 	@echo 'make book                    run every chapter at the laptop tier and build the site: on two cores'
-	@echo '                             about 13 minutes the first time, one where nothing changed'
+	@echo '                             about 18 minutes the first time, one where nothing changed'
 	@echo 'make book TIER=smoke         the three-minute look; tiers: smoke, laptop, gpu, paper'
 	@echo 'make book CHAPTER=grokking   run one chapter and build the site from what is there'
 	@echo 'make test                    every check: ruff, mypy, tests, doctests, chapters at the smoke tier;'

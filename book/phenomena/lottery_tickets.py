@@ -66,6 +66,7 @@ project = at_tier({"smoke": 6, "laptop": 10, "gpu": 44, "paper": 352}, tier)  # 
 rewind = round(5 / 164 * task.steps)  # the paper goes back to the end of epoch 5 of 164
 later = [step for step in task.snapshots if step > rewind]
 kept_steps = sorted({rewind, *later[:: max(1, len(later) // 5)], task.steps})
+retraining = replace(task, every=task.steps)  # of branches checkpoints are read, and hardly a snapshot is needed
 
 # %%
 trunks = {run.seed: run for run in sd.sweep(task, seed=seeds, keep=kept_steps, device=device)}
@@ -98,7 +99,7 @@ for kept in fractions:
             )
         )
 start = {"rewound": moment}
-masked = sd.sweep(task, start=start, constraint=constraints, seed=trunk_of, keep=kept_steps, device=device)
+masked = sd.sweep(retraining, start=start, constraint=constraints, seed=trunk_of, keep=kept_steps, device=device)
 
 
 # %% tags=["hide-input"]
@@ -782,7 +783,7 @@ tampered = {
     "low rank, equal parameters": for_branches(low_rank("parameters"), approximate),
     "low rank, equal bits": for_branches(low_rank("bits"), approximate),
 }
-other = sd.sweep(task, start=start, constraint=tampered, seed=trunk_of, device=device)
+other = sd.sweep(retraining, start=start, constraint=tampered, seed=trunk_of, device=device)
 
 
 # %%
@@ -810,7 +811,7 @@ replaced = {
     "signs only": {branch: with_weights(moment[branch], signs_only(seed)) for branch, seed in trunk_of.items()},
 }
 ticket = {"ticket": constraints[f"magnitude, {percent(enough)}"]}
-changed = sd.sweep(task, start=replaced, constraint=ticket, seed=trunk_of, device=device)
+changed = sd.sweep(retraining, start=replaced, constraint=ticket, seed=trunk_of, device=device)
 
 # %% tags=["hide-input"]
 more = {name: list(other.sel(constraint=name)) for name in tampered}
@@ -884,7 +885,7 @@ for kept in rounds:
     parents = learned
     mask_of = {branch: magnitude_mask(model, kept, allow_empty=True) for branch, model in learned.items()}
     held = {f"round at {percent(kept)}": {branch: Masked(mask) for branch, mask in mask_of.items()}}
-    last_round = sd.sweep(task, start=start, constraint=held, seed=trunk_of, keep=kept_steps, device=device)
+    last_round = sd.sweep(retraining, start=start, constraint=held, seed=trunk_of, keep=kept_steps, device=device)
     learned = {run.seed: run.model() for run in last_round}
 in_rounds = f"in rounds, {percent(few)}"
 ends = pd.concat([ends, judged_all({in_rounds: list(last_round)})])
