@@ -2,7 +2,6 @@
 
 import math
 import os
-import time
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -315,8 +314,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_smoke_tier_fits_any_labels_in_seconds(share: float, runs: Path) -> None:
-    began = time.process_time()
+def test_smoke_tier_fits_any_labels(share: float, runs: Path) -> None:
     run = sd.train(noisy_labels("smoke", corrupted=share), 0, device="cpu", progress=False)
     metrics = run.recording.metrics
     assert metrics["train_error"][-1] <= 0.02
@@ -325,7 +323,6 @@ def test_smoke_tier_fits_any_labels_in_seconds(share: float, runs: Path) -> None
         assert metrics["wrong_error"][-1] <= 0.02
         assert max(metrics["wrong_error"]) > 0.5
     assert metrics["validation_error"][-1] == pytest.approx([0.1, 0.6, 0.9][round(2 * share)], abs=0.15)
-    assert time.process_time() - began < 3
 
 
 def test_the_same_run_is_judged_by_clean_or_by_permuted_validation_labels(runs: Path) -> None:

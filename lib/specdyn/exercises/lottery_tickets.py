@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from specdyn.exercises.verdict import Mistakes, Verdict, judge
+from specdyn.exercises.verdict import Mistakes, Verdict, judge, listed, named
 from specdyn.interventions import magnitude_mask
 from specdyn.spectra import matrices
 
@@ -66,7 +66,7 @@ def check_starved(answer: Callable[[nn.Module, float], Iterable[str]], model: nn
     made = made_network()
     before = copy.deepcopy(made.state_dict())
     cases = {"the network made for this check": [made, 0.1], "the same with half kept": [made, 0.5]}
-    verdict = judge(_listed(answer), _listed(_starved), cases, _STARVED_MISTAKES, "")
+    verdict = judge(listed(answer), listed(_starved), cases, _STARVED_MISTAKES, "")
     if not all(torch.equal(tensor, before[name]) for name, tensor in made.state_dict().items()):
         return Verdict(False, "your function changes the weights of the network it is given; look at them only.")
     return _on_own_network(answer, model, kept) if verdict.right else verdict
@@ -175,37 +175,23 @@ _SIGNS_MISTAKES: Mistakes = {
 }
 
 _STARVED_MISTAKES: Mistakes = {
-    "the last matrix stays whole, so its weights are not counted and it cannot starve.": lambda model, kept: _named(
+    "the last matrix stays whole, so its weights are not counted and it cannot starve.": lambda model, kept: named(
         name for name, share in _shares(model, kept, spare=()).items() if share < 0.1 * kept
     ),
     "these are all that keep less than the fraction; asked are those that keep less than a tenth of it.": (
-        lambda model, kept: _named(name for name, share in _shares(model, kept).items() if share < kept)
+        lambda model, kept: named(name for name, share in _shares(model, kept).items() if share < kept)
     ),
     "these are those of which nothing at all stays; a handful of weights is next to nothing too.": (
-        lambda model, kept: _named(name for name, share in _shares(model, kept).items() if not share)
+        lambda model, kept: named(name for name, share in _shares(model, kept).items() if not share)
     ),
     "these are those that keep less than a tenth of their weights; a tenth of the fraction is less.": (
-        lambda model, kept: _named(name for name, share in _shares(model, kept).items() if share < 0.1)
+        lambda model, kept: named(name for name, share in _shares(model, kept).items() if share < 0.1)
     ),
-    "these are the matrices that keep more.": lambda model, kept: _named(
+    "these are the matrices that keep more.": lambda model, kept: named(
         name for name, share in _shares(model, kept).items() if share >= 0.1 * kept
     ),
     "with a threshold for every layer none starves; draw one through all of them together.": lambda model, kept: "",
 }
-
-
-def _named(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
-
-
-def _listed(answer: Callable[[nn.Module, float], Iterable[str]]) -> Callable[[nn.Module, float], Any]:
-    """Return the answer as words, so that the order of the names does not matter."""
-
-    def listed(model: nn.Module, kept: float) -> Any:
-        names = answer(model, kept)
-        return names if names is None or isinstance(names, str) else _named(names)
-
-    return listed
 
 
 # --- the reader's own network ------------------------------------------------------------------------------
@@ -221,5 +207,5 @@ def _on_own_network(answer: Callable[[nn.Module, float], Iterable[str]], model: 
     if wrong := sorted(given ^ wanted):
         said = "does not belong" if wrong[0] in given else "is missing"
         return Verdict(False, f"on your own network {wrong[0]} {said}: it keeps {100 * shares[wrong[0]]:.2g} %.")
-    told = f"{len(wanted)} of {len(shares)} matrices: {_named(wanted) or 'none'}"
+    told = f"{len(wanted)} of {len(shares)} matrices: {named(wanted) or 'none'}"
     return Verdict(True, f"in your network, at {100 * kept:g} % kept, next to nothing is left of {told}.")

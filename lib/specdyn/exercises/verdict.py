@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,3 +128,22 @@ def _wrong_number(name: str, value: Any, wanted: Any) -> str:
         return f"for {name} your result holds {int((~np.isfinite(got)).sum())} NaN or infinite values."
     big, small = np.max(np.abs(got)), np.max(np.abs(wanted))
     return f"for {name} your result is {big:.4g} at its largest, {'more' if big > small else 'less'} than it should be."
+
+
+def named(names: Iterable[str]) -> str:
+    """Return names in words, in an order that does not depend on theirs.
+
+    >>> named({"b", "a"})
+    'a, b'
+    """
+    return ", ".join(sorted(names))
+
+
+def listed(answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an answer that gives names as one that gives them in words, so that their order does not matter."""
+
+    def in_words(*case: Any) -> Any:
+        names = answer(*case)
+        return names if names is None or isinstance(names, str) else named(names)
+
+    return in_words

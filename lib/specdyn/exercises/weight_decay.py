@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from specdyn.exercises.verdict import Mistakes, Verdict, judge
+from specdyn.exercises.verdict import Mistakes, Verdict, judge, listed, named
 from specdyn.spectra import effective_rank, matrices
 
 Array = NDArray[Any]
@@ -88,7 +88,7 @@ def check_free(answer: Callable[[nn.Module, Tensor], Iterable[str]], model: nn.M
     made, examples = made_network()
     cases = {"the network made for this check": [made, examples]}
     before = copy.deepcopy(made.state_dict())
-    verdict = judge(_listed(answer), _listed(_free), cases, _FREE_MISTAKES, "")
+    verdict = judge(listed(answer), listed(_free), cases, _FREE_MISTAKES, "")
     if not _same_weights(before, made):
         return Verdict(False, "your function changes the weights of the network it is given; double those of a copy.")
     return _on_own_network(answer, model, inputs) if verdict.right else verdict
@@ -243,34 +243,20 @@ _TWIN_RATES_MISTAKES: Mistakes = {
 
 _FREE_MISTAKES: Mistakes = {
     "this looks at the network in evaluation mode, where BatchNorm divides by a spread that it remembers. Call "
-    "model.train() on your copies.": lambda model, inputs: _named(_free(model, inputs, training=False)),
-    "these are all the matrices.": lambda model, inputs: _named(_doubled(model)),
-    "these are the others: the matrices whose scale does make a difference.": lambda model, inputs: _named(
+    "model.train() on your copies.": lambda model, inputs: named(_free(model, inputs, training=False)),
+    "these are all the matrices.": lambda model, inputs: named(_doubled(model)),
+    "these are the others: the matrices whose scale does make a difference.": lambda model, inputs: named(
         set(_doubled(model)) - set(_free(model, inputs))
     ),
     "you find none. Outputs will differ in their last digits, and by what a normalisation adds before it divides: "
     "allow for a difference of a hundredth.": lambda model, inputs: "",
     "this goes by the layer that comes next and knows one kind of normalisation only; double the weight and look.": (
-        lambda model, inputs: _named(_free(model, inputs)[:1])
+        lambda model, inputs: named(_free(model, inputs)[:1])
     ),
-    "these are the normalisation layers; asked are the matrices before them.": lambda model, inputs: _named(
+    "these are the normalisation layers; asked are the matrices before them.": lambda model, inputs: named(
         name for name, layer in model.named_modules() if isinstance(layer, nn.BatchNorm2d | nn.LayerNorm)
     ),
 }
-
-
-def _named(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
-
-
-def _listed(answer: Callable[[nn.Module, Tensor], Iterable[str]]) -> Callable[[nn.Module, Tensor], Any]:
-    """Return the answer as words, so that the order of the names does not matter."""
-
-    def listed(model: nn.Module, inputs: Tensor) -> Any:
-        names = answer(model, inputs)
-        return names if names is None or isinstance(names, str) else _named(names)
-
-    return listed
 
 
 def _same_weights(before: dict[str, Any], model: nn.Module) -> bool:
@@ -291,7 +277,7 @@ def _on_own_network(answer: Callable[[nn.Module, Tensor], Iterable[str]], model:
     if given != wanted:
         return Verdict(False, f"on your own network {_difference(sorted(given ^ wanted), given)}.")
     said = f"{len(wanted)} of {len(known)} matrices"
-    return Verdict(True, f"in your network the scale makes no difference in {said}: {_named(wanted) or 'none'}.")
+    return Verdict(True, f"in your network the scale makes no difference in {said}: {named(wanted) or 'none'}.")
 
 
 def _difference(wrong: Sequence[str], given: set[str]) -> str:
