@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.optim import SGD
 
 from specdyn import spectra
-from specdyn.tasks import ImageClassification, build, datasets, image_classification, image_data
+from specdyn.tasks import ImageClassification, Task, build, datasets, image_classification, image_data, noisy_labels
 from specdyn.tasks.datasets import LabelledImages
 
 CPU = torch.device("cpu")
@@ -222,8 +222,8 @@ def test_losses_weigh_every_image_alike(small_cifar: LabelledImages, monkeypatch
     assert len(quality) == 2
 
 
-def test_evaluating_leaves_the_network_alone_and_refuses_training_mode() -> None:
-    task = image_classification("smoke")
+@pytest.mark.parametrize("task", [image_classification("smoke"), noisy_labels("smoke", corrupted=0.5)])
+def test_evaluating_leaves_the_network_alone_and_refuses_training_mode(task: Task) -> None:
     data, model = task.data(0, CPU), build(task, 0)
     with pytest.raises(ValueError, match=r"model\.eval\(\) first"):
         task.metrics(model, data)

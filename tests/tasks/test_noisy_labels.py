@@ -267,16 +267,6 @@ def test_a_share_of_no_images_is_no_number_rather_than_none_of_them_wrong() -> N
     assert metrics["wrong_error"] == metrics["train_error"]
 
 
-def test_evaluating_leaves_the_network_alone_and_refuses_training_mode() -> None:
-    task = noisy_labels("smoke", corrupted=0.5)
-    data, model = task.data(0, CPU), build(task, 0)
-    with pytest.raises(ValueError, match=r"model\.eval\(\) first"):
-        task.metrics(model, data)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    task.metrics(model.eval(), data)
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
