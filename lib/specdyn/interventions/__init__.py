@@ -1,6 +1,8 @@
 """What we do to a network to see whether an explanation breaks."""
 
 from specdyn.interventions.branches import with_weights
+from specdyn.interventions.combination import combined
+from specdyn.interventions.interpolation import Line, line
 from specdyn.interventions.low_rank import LowRank, rank_within
 from specdyn.interventions.masks import Mask, Masked, magnitude_mask, random_mask, shuffled_mask
 from specdyn.interventions.norm import HoldNorm, rescaled
@@ -9,11 +11,14 @@ from specdyn.interventions.truncation import Truncation, reestimate, truncations
 
 __all__ = [
     "HoldNorm",
+    "Line",
     "LowRank",
     "Mask",
     "Masked",
     "ShrinkNuclear",
     "Truncation",
+    "combined",
+    "line",
     "magnitude_mask",
     "random_mask",
     "rank_within",
