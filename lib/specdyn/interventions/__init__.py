@@ -5,8 +5,10 @@ from specdyn.interventions.combination import combined
 from specdyn.interventions.interpolation import Line, line
 from specdyn.interventions.low_rank import LowRank, rank_within
 from specdyn.interventions.masks import Mask, Masked, magnitude_mask, random_mask, shuffled_mask
+from specdyn.interventions.matching import match_activations, match_weights
 from specdyn.interventions.norm import HoldNorm, rescaled
 from specdyn.interventions.nuclear import ShrinkNuclear
+from specdyn.interventions.symmetries import Symmetry, permuted, symmetries
 from specdyn.interventions.truncation import Truncation, reestimate, truncations
 
 __all__ = [
@@ -16,15 +18,20 @@ __all__ = [
     "Mask",
     "Masked",
     "ShrinkNuclear",
+    "Symmetry",
     "Truncation",
     "combined",
     "line",
     "magnitude_mask",
+    "match_activations",
+    "match_weights",
+    "permuted",
     "random_mask",
     "rank_within",
     "reestimate",
     "rescaled",
     "shuffled_mask",
+    "symmetries",
     "truncations",
     "with_weights",
 ]

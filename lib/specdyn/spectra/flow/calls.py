@@ -1,6 +1,6 @@
 """Which matrix of a network feeds which, by what its ``forward`` does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import fx, nn
@@ -27,14 +27,17 @@ _WRAPPERS = {
 class Flow:
     """What feeds what in a network, and where that is not known.
 
-    ``unclear`` says of a matrix why more may feed it than the pairs say.
+    ``unclear`` says of a matrix why more may feed it than the pairs say. ``kept`` names the layers that leave features
+    in their places, such as norms, with the matrices whose outputs these are.
 
-    >>> follow(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 4))).pairs
-    (Pair(previous='0.weight', next='2.weight', arrow='->'),)
+    >>> flow = follow(nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 4)))
+    >>> flow.pairs, flow.kept
+    ((Pair(previous='0.weight', next='2.weight', arrow='->'),), {'1': frozenset({'0.weight'})})
     """
 
     pairs: tuple[Pair, ...]
     unclear: dict[str, str]
+    kept: dict[str, frozenset[str]] = field(default_factory=dict)
 
 
 def feeds(model: nn.Module) -> list[Pair]:
@@ -84,12 +87,13 @@ def follow(model: nn.Module) -> Flow:
         walk = min((_walked(model, reading, graph, rank) for rank in _RANKS), key=_missed)
     reached = {name: "; ".join(reasons) for name, reasons in walk.unclear.items()}
     idle = {name: "is not used in forward()" for name in reading.measured if name not in walk.used}
-    return Flow(tuple(walk.pairs), {**reached, **idle})
+    return Flow(tuple(walk.pairs), {**reached, **idle}, walk.kept)
 
 
 def _renamed(flow: Flow, prefix: str) -> Flow:
     pairs = tuple(Pair(prefix + pair.previous, prefix + pair.next, pair.arrow) for pair in flow.pairs)
-    return Flow(pairs, {prefix + name: reason for name, reason in flow.unclear.items()})
+    kept = {prefix + path: frozenset(prefix + name for name in names) for path, names in flow.kept.items()}
+    return Flow(pairs, {prefix + name: reason for name, reason in flow.unclear.items()}, kept)
 
 
 def _missed(walk: Walk) -> tuple[int, int]:

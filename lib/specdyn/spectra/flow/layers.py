@@ -28,6 +28,7 @@ def through(module: nn.Module, walk: Walk, path: str, *args: Any, **kwargs: Any)
     x = (*args, *kwargs.values(), PLAIN)[0]
     home = forward_home(module).removeprefix("torch.nn.modules.")
     if home in _KEEPING or type(module).forward is nn.Identity.forward:
+        walk.keep(path, x)
         return x
     if home in _SPATIAL:
         return _spatial(module, x)

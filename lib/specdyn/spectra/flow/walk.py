@@ -60,8 +60,8 @@ class Walk:
 
     ``rank`` is how many axes the outputs of linear layers are taken to have where the input of the network
     does not tell. ``pairs`` are collected in the order in which they are met; ``unclear`` says of a matrix
-    why more may feed it than the pairs say; ``used`` are the matrices that were come by, and
-    ``emitted`` counts how often one was.
+    why more may feed it than the pairs say; ``kept`` says of a layer that leaves features in their places whose
+    they are; ``used`` are the matrices that were come by, and ``emitted`` counts how often one was.
     """
 
     def __init__(self, reading: Reading, rank: int) -> None:
@@ -70,6 +70,7 @@ class Walk:
         self.rank = rank
         self.pairs: dict[Pair, None] = {}
         self.unclear: dict[str, dict[str, None]] = {}
+        self.kept: dict[str, frozenset[str]] = {}
         self.used: set[str] = set()
         self.emitted = 0
         self._widths: dict[str, int] = {}
@@ -129,6 +130,11 @@ class Walk:
                 if one != other and not (one.skip or other.skip):
                     previous, following = (self._rows(source, runs[0].width, heads) for source in (one, other))
                     self._pair(previous, following, "~")
+
+    def keep(self, path: str, x: Any) -> None:
+        """Note whose outputs a layer leaves in their places, if these are all its features."""
+        if isinstance(x, Features) and len(x.runs) == 1 and not any(source.start for source in x.runs[0].sources):
+            self.kept[path] = frozenset(source.matrix for source in x.runs[0].sources)
 
     def doubt(self, matrix: str, reasons: Iterable[str]) -> None:
         """Note why more may feed a matrix than what is known."""
