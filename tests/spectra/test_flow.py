@@ -763,6 +763,17 @@ def test_a_layer_that_is_not_used_is_named() -> None:
     assert follow(model).unclear == {"b.weight": "is not used in forward()"}
 
 
+def test_a_norm_keeps_the_outputs_of_all_that_meet_in_it_and_of_none_that_are_joined() -> None:
+    def forward(net: Any, x: Tensor) -> Tensor:
+        met = net.norm(net.a(x) + net.b(x))
+        return net.c(net.wide(torch.cat([met, net.d(x)], dim=-1)))
+
+    layers = {**linears(a=(3, 4), b=(3, 4), d=(3, 2), c=(6, 2)), "norm": nn.LayerNorm(4), "wide": nn.LayerNorm(6)}
+    model = Net(forward, **layers)
+    assert follow(model).kept == {"norm": {"a.weight", "b.weight"}}
+    assert follow(nn.DataParallel(model)).kept == {"module.norm": {"module.a.weight", "module.b.weight"}}
+
+
 def test_states_of_both_directions_at_once_are_not_guessed_at() -> None:
     def forward(net: Any, x: Tensor) -> Tensor:
         return net.out(net.rnn(x)[1].transpose(0, 1).flatten(1))

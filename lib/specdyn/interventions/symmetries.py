@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -90,7 +91,23 @@ def symmetries(model: nn.Module, *example: Any, pairs: Iterable[Pair] | None = N
     """
     flow = follow(model) if pairs is None else Flow(tuple(pairs), {})
     generator = torch.Generator().manual_seed(0)
-    return [found for found in _proposed(model, flow) if _holds(model, found, example, generator)]
+    twin = copied(model).double().eval()
+    with torch.no_grad():
+        for tensor in (*twin.parameters(), *twin.buffers()):
+            if tensor.is_floating_point():
+                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator).to(tensor))
+    inputs = [x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in example]
+    outputs = _outputs(twin, inputs)
+    found = []
+    for proposed in _proposed(model, flow):
+        order = shuffled(proposed, generator)
+        order = order.flip(0) if (order.diff() > 0).all() else order  # of few features chance may move none
+        proposed.reorder(twin, order)
+        after = _outputs(twin, inputs)
+        proposed.reorder(twin, order.argsort())
+        if all(torch.allclose(one, two, rtol=_CLOSE, atol=_CLOSE) for one, two in zip(outputs, after, strict=True)):
+            found.append(proposed)
+    return found
 
 
 def permuted(model: nn.Module, orders: Mapping[Symmetry, Tensor]) -> nn.Module:
@@ -133,7 +150,11 @@ def _proposed(model: nn.Module, flow: Flow) -> Iterator[Symmetry]:
         biases = [name.replace("weight", "bias") for name in wholes]
         groups = {getattr(model.get_submodule(layer), "num_groups", 1) for layer in layers} - {1}
         vectors = tuple(name for name in [*biases, *owned] if len(shapes.get(name, ())) == 1)
-        yield Symmetry(sizes.pop(), tuple(wholes), tuple(readers), vectors, tuple(sorted(groups)))
+        proposed = Symmetry(sizes.pop(), tuple(wholes), tuple(readers), vectors, tuple(sorted(groups)))
+        if not any(fine % coarse for coarse, fine in pairwise((*proposed.blocks, proposed.size))):
+            with suppress(ValueError):  # computed by a layer, or stored in groups: no places to reorder
+                proposed.faces(model)
+                yield proposed
 
 
 def _writers(flow: Flow) -> dict[str, set[str]]:
@@ -143,24 +164,6 @@ def _writers(flow: Flow) -> dict[str, set[str]]:
         if pair.arrow != "~":
             found.setdefault(pair.next, set()).add(pair.previous)
     return found
-
-
-def _holds(model: nn.Module, symmetry: Symmetry, example: tuple[Any, ...], generator: torch.Generator) -> bool:
-    """Whether features in a random order leave the outputs as they are, whatever the weights."""
-    if any(fine % coarse for coarse, fine in pairwise((*symmetry.blocks, symmetry.size))):
-        return False
-    twin = copied(model).double().eval()
-    inputs = [x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in example]
-    with torch.no_grad():
-        for tensor in (*twin.parameters(), *twin.buffers()):
-            if tensor.is_floating_point():
-                tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator, dtype=tensor.dtype).to(tensor))
-        try:
-            turned = permuted(twin, {symmetry: shuffled(symmetry, generator)})
-        except ValueError:
-            return False
-        before, after = (_tensors(network(*inputs)) for network in (twin, turned))
-    return all(torch.allclose(one, two, rtol=_CLOSE, atol=_CLOSE) for one, two in zip(before, after, strict=True))
 
 
 def shuffled(symmetry: Symmetry, generator: torch.Generator) -> Tensor:
@@ -177,11 +180,16 @@ def shuffled(symmetry: Symmetry, generator: torch.Generator) -> Tensor:
     return order.flatten()
 
 
-def _tensors(outputs: Any) -> list[Tensor]:
-    """Return the tensors in what a network returns, which may be several."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    return [tensor for part in outputs for tensor in _tensors(part)] if isinstance(outputs, tuple | list) else []
+@torch.no_grad()
+def _outputs(model: nn.Module, inputs: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors that a network returns, which may be several."""
+
+    def tensors(outputs: Any) -> list[Tensor]:
+        if isinstance(outputs, Tensor):
+            return [outputs]
+        return [tensor for part in outputs for tensor in tensors(part)] if isinstance(outputs, tuple | list) else []
+
+    return tensors(model(*inputs))
 
 
 def _stored(matrix: Matrix) -> Tensor:
