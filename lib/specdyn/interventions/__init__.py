@@ -6,8 +6,11 @@ from specdyn.interventions.interpolation import Line, line
 from specdyn.interventions.low_rank import LowRank, rank_within
 from specdyn.interventions.masks import Mask, Masked, magnitude_mask, random_mask, shuffled_mask
 from specdyn.interventions.matching import match_activations, match_weights
+from specdyn.interventions.mixing import Mixer
 from specdyn.interventions.norm import HoldNorm, rescaled
 from specdyn.interventions.nuclear import ShrinkNuclear
+from specdyn.interventions.perturbation import perturbed
+from specdyn.interventions.plane import Plane
 from specdyn.interventions.symmetries import Symmetry, permuted, symmetries
 from specdyn.interventions.truncation import Truncation, reestimate, truncations
 
@@ -17,6 +20,8 @@ __all__ = [
     "LowRank",
     "Mask",
     "Masked",
+    "Mixer",
+    "Plane",
     "ShrinkNuclear",
     "Symmetry",
     "Truncation",
@@ -26,6 +31,7 @@ __all__ = [
     "match_activations",
     "match_weights",
     "permuted",
+    "perturbed",
     "random_mask",
     "rank_within",
     "reestimate",
