@@ -11,6 +11,7 @@ from specdyn.interventions.norm import HoldNorm, rescaled
 from specdyn.interventions.nuclear import ShrinkNuclear
 from specdyn.interventions.perturbation import perturbed
 from specdyn.interventions.plane import Plane
+from specdyn.interventions.repair import repaired
 from specdyn.interventions.symmetries import Symmetry, permuted, symmetries
 from specdyn.interventions.truncation import Truncation, reestimate, truncations
 
@@ -35,6 +36,7 @@ __all__ = [
     "random_mask",
     "rank_within",
     "reestimate",
+    "repaired",
     "rescaled",
     "shuffled_mask",
     "symmetries",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from specdyn.interventions.activations import activations
 from specdyn.interventions.combination import alike
 from specdyn.interventions.copies import copied
 from specdyn.interventions.symmetries import Symmetry
@@ -84,10 +84,11 @@ def match_activations(
     """
     alike(one, two)
     places = {symmetry: _places(symmetry) for symmetry in among}
+    sizes = {path: symmetry.size for symmetry, paths in places.items() for path in paths}
     totals: dict[str, list[Tensor]] = {}
     for step in range(batches):
         batch = task.batch(data, step, 0)
-        ours, theirs = (_activations(task, model, batch, places) for model in (one, two))
+        ours, theirs = (activations(task, model, batch, sizes) for model in (one, two))
         for path in ours:
             a, b = (x.double() - x.double().mean(0) for x in (ours[path], theirs[path]))
             sums = [a.T @ b, a.square().sum(0), b.square().sum(0)]
@@ -139,28 +140,6 @@ def _places(symmetry: Symmetry) -> list[str]:
     """Return the modules that features are seen after: normalisations, or else the layers that give them."""
     layers, kept = ({name.rpartition(".")[0] for name in names} for names in (symmetry.rows, symmetry.vectors))
     return sorted(kept - layers or layers)
-
-
-def _activations(task: Task, model: nn.Module, batch: Any, places: dict[Symmetry, list[str]]) -> dict[str, Tensor]:
-    """Return what modules give on a batch, each as (examples and positions, features)."""
-    seen: dict[str, Tensor] = {}
-
-    def watch(path: str, size: int) -> Any:
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            axis = -1 if isinstance(module, nn.Linear | nn.LayerNorm | nn.Embedding) else 1
-            if isinstance(output, Tensor) and output.shape[axis] == size:
-                seen[path] = output.movedim(axis, -1).flatten(0, -2)
-
-        return model.get_submodule(path).register_forward_hook(note)
-
-    with ExitStack() as stack:
-        for symmetry, paths in places.items():
-            for path in paths:
-                stack.callback(watch(path, symmetry.size).remove)
-        was, _ = model.training, model.eval()
-        stack.callback(model.train, was)
-        task.loss(model, batch)
-    return seen
 
 
 def _correlation(cross: Tensor, ours: Tensor, theirs: Tensor) -> Scores:
