@@ -96,9 +96,7 @@ def test_activations_leave_the_network_as_it_was_and_see_what_it_gives() -> None
 def test_layers_without_a_bias_and_other_architectures_are_refused() -> None:
     task = image_generation("smoke")
     ends = [build(task, seed) for seed in (0, 1)]
-    with pytest.raises(
-        ValueError, match=r"cannot repair conv1\.weight: its layer has no bias to shift"
-    ):
+    with pytest.raises(ValueError, match=r"cannot repair conv1\.weight: its layer has no bias to shift"):
         repaired(task, ends[0], ends, [0.5, 0.5], task.data(0, CPU), spare=["time_embed.weight", "dense1.weight"])
     with pytest.raises(ValueError, match="networks differ"):
         repaired(TASK, build(TASK, 0), ends, [0.5, 0.5], TASK.data(0, CPU))

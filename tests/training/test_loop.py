@@ -103,6 +103,13 @@ def test_branches_do_not_share_momentum_with_their_checkpoint() -> None:
             assert torch.equal(checkpoint.optimizer["state"][index][name], value), name
 
 
+def test_a_branch_from_after_its_end_is_refused_and_one_from_the_end_is_the_trunk() -> None:
+    trunk = train(keep=[20])
+    with pytest.raises(ValueError, match=r"a branch from step 60 of .* begins after its end 40: split earlier"):
+        train(replace(TASK, steps=40), start=trunk.checkpoint(60))
+    assert same(state(train(start=trunk.checkpoint(60), seed=3)), state(trunk))
+
+
 def test_a_branch_keeps_the_data_split_and_takes_its_own_settings() -> None:
     checkpoint = train(keep=[20]).checkpoint(20)
     other_seed = train(start=checkpoint, seed=5)  # full batch: the seed has nothing else to change

@@ -136,7 +136,7 @@ def train(
     saved, at most ``save_seconds`` of work earlier, and ends with the same bits as one never killed.
 
     Raises `DivergedError` where the loss is not finite, ``ValueError`` for an unknown or absent
-    device, a step to keep that does not exist, or a damaged file.
+    device, a step to keep that does not exist, a branch that begins after its end, or a damaged file.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
         raise TypeError(f"seed {seed!r} is no integer: give one such as 10")
@@ -144,6 +144,8 @@ def train(
         raise ValueError(f"threads={threads}: a run needs at least one")
     where, keep = resolve_device(device), sorted(set(keep))
     first = start.step if start else 0
+    if start and first > task.steps:
+        raise ValueError(f"a branch from step {first} of {start.run} begins after its end {task.steps}: split earlier")
     if beyond := [step for step in keep if not first <= step <= task.steps]:
         raise ValueError(f"cannot keep steps {beyond}: the run goes from {first} to {task.steps}")
     description = _description(task, int(seed), keep, start, constraint, probe, where, threads)
