@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 from specdyn.interventions.combination import combined
 from specdyn.tasks import Task
 
-Floats = NDArray[np.float64]
+Array = NDArray[Any]
 
 _CAUTION = 4  # how much more a curve may bend between points than at them: of a narrow peak they show the flanks alone
 
@@ -34,18 +34,18 @@ class Line:
     (3.5, 0.0)
     """
 
-    at: Floats
-    losses: Floats
-    metrics: Mapping[str, Floats]
+    at: Array
+    losses: Array
+    metrics: Mapping[str, Array]
 
-    def values(self, metric: str = "loss") -> Floats:
+    def values(self, metric: str = "loss") -> Array:
         """Return a metric at every point (P,). Raises ``ValueError`` for one that was not measured."""
-        known: dict[str, Floats] = {"loss": self.losses.mean(1), **self.metrics}
+        known: dict[str, Array] = {"loss": self.losses.mean(1), **self.metrics}
         if metric not in known:
             raise ValueError(f"no metric {metric!r} on this line: choose one of {', '.join(known)}")
         return known[metric]
 
-    def gap(self, metric: str = "loss") -> Floats:
+    def gap(self, metric: str = "loss") -> Array:
         """Return how far a metric lies above the straight line between its values at the ends (P,)."""
         return _gap(self.at, self.values(metric))
 
@@ -120,15 +120,15 @@ def line(
     return Line(np.array(at), np.array([found[share][0] for share in at]), metrics)
 
 
-def _gap(at: Floats, values: Floats) -> Floats:
+def _gap(at: Array, values: Array) -> Array:
     """Return how far values (P, ...) lie above the straight line from the first to the last."""
     share = at.reshape(-1, *[1] * (values.ndim - 1))
     with np.errstate(invalid="ignore"):  # a loss may be infinite, and there the gap is NaN
-        gap: Floats = values - (values[0] + share * (values[-1] - values[0]))
+        gap: Array = values - (values[0] + share * (values[-1] - values[0]))
         return gap
 
 
-def _crests(at: Floats, values: Floats) -> Floats:
+def _crests(at: Array, values: Array) -> Array:
     """Return how high a curve may rise between points (P - 1,), from how much it bends at the points around.
 
     A curve with the second derivative -M over a stretch of length h and slope s rises (M h / 2 - |s|)^2 / 2 M above
@@ -141,7 +141,7 @@ def _crests(at: Floats, values: Floats) -> Floats:
         around = sliding_window_view(np.pad(bend, 2), 4).max(-1)  # at the two points on either side
         bend = (_CAUTION * around).clip(min=np.finfo(float).tiny)
         reach = (bend * width / 2 - np.abs(slope)).clip(min=0)
-        crests: Floats = np.maximum(values[:-1], values[1:]) + reach**2 / (2 * bend)
+        crests: Array = np.maximum(values[:-1], values[1:]) + reach**2 / (2 * bend)
         return crests
 
 
