@@ -14,10 +14,10 @@ from filelock import FileLock, Timeout
 from tools import provenance, references
 from tools.book import TIERS, Book, BuildError, Chapter, Settings, UsageError, replacing
 from tools.execute import execute
-from tools.notebook import Notebook, read, write
+from tools.notebook import Notebook, read, reads_claims, write
 from tools.provenance import StaleError
 from tools.site import build_site
-from tools.stage import stage
+from tools.stage import stage, write_ledger
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,12 +53,13 @@ def _obey(options: argparse.Namespace, book: Book) -> None:
 
 def make(book: Book, chapters: Sequence[Chapter], settings: Settings, *, force: bool = False) -> None:
     """Execute chapters whose notebooks are not current, and build the site from all that are."""
-    for chapter in chapters:
-        if force or not current(chapter, settings):
-            write(execute(chapter, settings), chapter.notebook)
     made: dict[Chapter, Notebook] = {}
     absent: dict[Chapter, str] = {}
     for chapter in book.chapters():
+        if reads_claims(chapter):
+            write_ledger(book, made)
+        if chapter in chapters and (force or not current(chapter, settings)):
+            write(execute(chapter, settings), chapter.notebook)
         try:
             if not chapter.notebook.exists():
                 raise StaleError(f"{chapter.page}: not executed yet")
@@ -76,7 +77,7 @@ def make(book: Book, chapters: Sequence[Chapter], settings: Settings, *, force: 
     for chapter, notebook in made.items():
         measured = notebook.metadata["provenance"]["measured"]
         print(f"{chapter.name:<24} {measured['seconds']:>7.1f} s, executed {measured['date']}")
-    print(f"claims: {(book.build / 'claims.json').relative_to(book.root)}")
+    print(f"claims: {book.ledger.relative_to(book.root)}")
     print(f"site:   {site / 'index.html'}")
 
 

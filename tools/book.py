@@ -78,6 +78,10 @@ class Book:
     def stage(self) -> Path:
         return self.build / "stage"
 
+    @property
+    def ledger(self) -> Path:
+        return self.build / "claims.json"
+
     def toc(self) -> dict[str, Any]:
         """Return the table of contents as Jupyter Book reads it."""
         file = self.root / "_toc.yml"

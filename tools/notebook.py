@@ -26,6 +26,11 @@ def read_source(chapter: Chapter) -> Notebook:
     return notebook
 
 
+def reads_claims(chapter: Chapter) -> bool:
+    """Return whether a chapter is about the claims of the pages before it: its header says ``reads: claims``."""
+    return bool(jupytext.read(chapter.source, fmt="py:percent").metadata.get("reads") == "claims")
+
+
 def read(path: Path) -> Notebook:
     """Return an executed notebook; raise ``BuildError`` naming a file that is no whole one."""
     try:

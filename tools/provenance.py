@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tools.book import BuildError, Chapter, Settings, UsageError
-from tools.notebook import Notebook, fingerprint
+from tools.book import Book, BuildError, Chapter, Settings, UsageError
+from tools.notebook import Notebook, fingerprint, reads_claims
 
 PROBE = """
 import json, os, platform, sys
@@ -38,13 +38,15 @@ class StaleError(BuildError):
 
 def inputs(chapter: Chapter, settings: Settings) -> dict[str, Any]:
     """Return everything a chapter's outputs follow from: hashes of files, and parameters."""
-    return {
+    hashes = {
         "source": _hash(chapter.source),
         "library": _hash(chapter.root / "lib" / "specdyn", "*.py", "*.js", "*.toml"),
         "recordings": _hash(chapter.root / "recordings"),
         "lock": _hash(chapter.root / "requirements.lock"),
-        **settings.parameters(),
     }
+    if reads_claims(chapter):
+        hashes["claims"] = _hash(Book(chapter.root).ledger)
+    return hashes | settings.parameters()
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ SOURCES = ("*.py", "*.ipynb", "__pycache__", ".ipynb_checkpoints")
 
 
 def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str], settings: Settings) -> None:
-    """Fill the stage folder from the prose and the executed notebooks, and write the ledger of claims.
+    """Fill the stage folder from the prose, the executed notebooks and the ledger of their claims.
 
     ``absent`` gives for each chapter that is not part of this build the reason; its page says so.
     """
@@ -25,7 +25,7 @@ def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str],
     shutil.copytree(book.root / "book", book.stage, ignore=shutil.ignore_patterns(*SOURCES))
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(book.root / name, book.stage)
-    ledger = {chapter.page: claims.claims(chapter, notebook) for chapter, notebook in made.items()}
+    ledger = write_ledger(book, made)
     for chapter, notebook in made.items():
         write(page(book, chapter, notebook), book.stage / f"{chapter.page}.ipynb")
     for chapter, reason in absent.items():
@@ -39,8 +39,14 @@ def stage(book: Book, made: dict[Chapter, Notebook], absent: dict[Chapter, str],
     _write(book, "claims", pages.claims_page(ledger, titles))
     _write(book, "status", pages.status_page(notebooks, ledger, reasons, settings))
     _write(book, "data", data_page(book))
-    with replacing(book.build / "claims.json") as part:
+
+
+def write_ledger(book: Book, made: dict[Chapter, Notebook]) -> dict[str, list[claims.Claim]]:
+    """Write the claims of executed notebooks, and return them by page."""
+    ledger = {chapter.page: claims.claims(chapter, notebook) for chapter, notebook in made.items()}
+    with replacing(book.ledger) as part:
         part.write_text(json.dumps([claim for found in ledger.values() for claim in found], indent=1) + "\n")
+    return ledger
 
 
 def page(book: Book, chapter: Chapter, notebook: Notebook) -> Notebook:

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,3 +62,29 @@ def test_words_hold_no_measured_number_and_are_safe_html() -> None:
 def test_a_claim_tested_on_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match=r"C0\.0 was tested on no seed"):
         judged([])
+
+
+def test_the_ledger_has_what_the_build_left_and_is_empty_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "_toc.yml").touch()
+    monkeypatch.chdir(tmp_path)
+    assert sd.show.ledger().empty
+    entry = judged([True, False, True], chance=0.5, measured={"rank": [0.1, 0.2, 0.3]})._repr_mimebundle_()[1]
+    (tmp_path / "_build").mkdir()
+    (tmp_path / "_build" / "claims.json").write_text(json.dumps([entry["specdyn"]["claim"] | {"chapter": "a/page"}]))
+    found = sd.show.ledger()
+    assert list(found.columns) == [
+        "id",
+        "task",
+        "tier",
+        "statement",
+        "holds",
+        "verdict",
+        "measured",
+        "chance",
+        "chapter",
+    ]
+    assert found.loc[0, "holds"] == [True, False, True]
+    assert found.loc[0, "measured"] == {"rank": [0.1, 0.2, 0.3]}
+    assert (found.loc[0, "chapter"], found.loc[0, "chance"]) == ("a/page", 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -146,6 +147,25 @@ def test_one_chapter_is_built_alone_and_the_others_say_why_they_are_missing(
     assert index.select_one("article a[href='part/small.html#ex-draw']").text == "Exercise 1"
     assert "tier, seeds changed" in page(small, "status").text
     assert "laptop on auto" in page(small, "part/other").text
+
+
+def test_a_page_about_claims_finds_those_before_it_and_is_executed_again_when_they_change(
+    small: Path, edit: Callable[[str, str, str], None]
+) -> None:
+    notebook = small / "_build/notebooks/part/other.ipynb"
+    edit("book/part/other.py", "# jupyter:", "# jupyter:\n#   reads: claims")
+    edit("book/part/other.py", 'print(f"{tier}', 'print(open("_build/claims.json").read(), f"{tier}')
+    assert main(["book", "--tier", "smoke"]) == 0
+    said = read(notebook).cells[-1].outputs[0].text
+    assert [(claim["chapter"], claim["chance"]) for claim in json.loads(said[: said.rindex("]") + 1])] == [
+        ("part/small", 0.5)
+    ]
+    before = notebook.read_bytes()
+    assert main(["book", "--tier", "smoke"]) == 0
+    assert notebook.read_bytes() == before
+    edit("book/part/small.py", '"chance": 0.5', '"chance": 0.25')
+    assert main(["book", "--tier", "smoke"]) == 0
+    assert '"chance": 0.25' in read(notebook).cells[-1].outputs[0].text
 
 
 def test_a_notebook_survives_being_written_and_read(small: Path) -> None:

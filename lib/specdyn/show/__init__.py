@@ -1,6 +1,6 @@
 """How we look at a recording, and what we dare to say."""
 
-from specdyn.show.claims import Claim, claim
+from specdyn.show.claims import Claim, claim, ledger
 from specdyn.show.figure import Figure
 from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
 from specdyn.show.heatmaps import fingerprint
@@ -24,6 +24,7 @@ __all__ = [
     "dots",
     "fingerprint",
     "images",
+    "ledger",
     "mosaic",
     "over_steps",
     "scatter",

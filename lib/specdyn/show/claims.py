@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from specdyn.training import book_root
 
 Measured = float | Sequence[float]
 
@@ -91,6 +95,21 @@ def claim(
         chance=None if chance is None else _plain(chance),
         reason=reason,
     )
+
+
+def ledger() -> pd.DataFrame:
+    """Return the claims of the book as it was last built: a row for each ``id`` and ``task``, none before that.
+
+    ``chapter`` is the page that judged it, ``holds`` one entry a seed, ``measured`` the numbers behind it by name. A
+    page of which the header says ``reads: claims`` finds those of the pages before it, and is executed
+    again when they change.
+
+    >>> set(ledger()) >= {"id", "task", "chapter", "tier", "statement", "holds", "verdict", "measured", "chance"}
+    True
+    """
+    file = book_root() / "_build" / "claims.json"
+    rows = json.loads(file.read_text()) if file.exists() else []
+    return pd.DataFrame(rows, columns=[*(field.name for field in fields(Claim) if field.name != "reason"), "chapter"])
 
 
 def _too_little(holds: tuple[bool, ...], tier: str) -> str:

@@ -4,6 +4,7 @@ from specdyn.training.cadence import evenly_spaced, log_spaced
 from specdyn.training.checkpoint import Checkpoint
 from specdyn.training.cost import Cost
 from specdyn.training.files import book_root
+from specdyn.training.finished import finished
 from specdyn.training.loop import Constraint, DivergedError, Probe, Run, train
 from specdyn.training.on_test_data import OnTestData
 from specdyn.training.recorder import Recorder
@@ -24,6 +25,7 @@ __all__ = [
     "Runs",
     "book_root",
     "evenly_spaced",
+    "finished",
     "first_at_most",
     "half_fall",
     "log_spaced",
