@@ -3,6 +3,7 @@
 from specdyn.exercises import (
     foundations,
     grokking,
+    linear_mode_connectivity,
     lottery_tickets,
     memorization,
     rank_minimisation,
@@ -16,6 +17,7 @@ __all__ = [
     "foundations",
     "grokking",
     "judge",
+    "linear_mode_connectivity",
     "lottery_tickets",
     "memorization",
     "rank_minimisation",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 Mistakes = Mapping[str, Callable[..., Any]]
 """What to say of a typical mistake, and a function that makes it."""
@@ -81,7 +82,8 @@ def _copies(case: Sequence[Any]) -> list[Any]:
 def _outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     try:
         with np.errstate(all="ignore"):
-            return function(*arguments)
+            value = function(*arguments)
+            return value.numpy(force=True) if isinstance(value, torch.Tensor) else value
     except Exception as error:  # a reader's function may raise anything
         return _Failed(error)
 
@@ -127,6 +129,8 @@ def _wrong_number(name: str, value: Any, wanted: Any) -> str:
     if not np.isfinite(got).all():
         return f"for {name} your result holds {int((~np.isfinite(got)).sum())} NaN or infinite values."
     big, small = np.max(np.abs(got)), np.max(np.abs(wanted))
+    if np.isclose(big, small):
+        return f"for {name} your result is {big:.4g} at its largest, which is right; other values are not."
     return f"for {name} your result is {big:.4g} at its largest, {'more' if big > small else 'less'} than it should be."
 
 
