@@ -9,6 +9,7 @@ from specdyn.training.loop import Constraint, DivergedError, Probe, Run, train
 from specdyn.training.on_test_data import OnTestData
 from specdyn.training.recorder import Recorder
 from specdyn.training.recording import Recording
+from specdyn.training.side_by_side import side_by_side
 from specdyn.training.sweep import Runs, sweep
 from specdyn.training.timing import first_at_most, half_fall
 
@@ -29,6 +30,7 @@ __all__ = [
     "first_at_most",
     "half_fall",
     "log_spaced",
+    "side_by_side",
     "sweep",
     "train",
 ]

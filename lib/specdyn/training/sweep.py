@@ -5,22 +5,18 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from loky import get_reusable_executor
 
 from specdyn.tasks import Task
 from specdyn.training.checkpoint import Checkpoint
 from specdyn.training.files import runs_folder
-from specdyn.training.loop import Constraint, DivergedError, Probe, Run, progress_bar, resolve_device, train
+from specdyn.training.loop import Constraint, DivergedError, Probe, Run, train
 from specdyn.training.recording import Array, Recording
-
-RUNS_PER_GPU = 4
-"""Small networks leave a GPU idle between kernels; a few processes fill it."""
+from specdyn.training.side_by_side import side_by_side
 
 
 @dataclass(frozen=True)
@@ -114,9 +110,8 @@ def sweep(
         job["start"] = _of_seed("start", start, label)
         job["constraint"] = _of_seed("constraint", constraint, label)
         jobs.append({**job, "probe": probe})
-    where = resolve_device(device)
-    limit = RUNS_PER_GPU if where.type == "cuda" else os.cpu_count() or 1
-    return Runs(tuple(labels), tuple(_all(jobs, str(where), workers or limit)))
+    calls = [(str(runs_folder()), device, job) for job in jobs]
+    return Runs(tuple(labels), tuple(side_by_side(_one, calls, device=device, workers=workers, name="runs")))
 
 
 def _product(varied: Mapping[str, Iterable[Any]]) -> list[dict[str, Any]]:
@@ -156,25 +151,10 @@ def _values(axis: str, values: Any) -> list[Any]:
     return found
 
 
-def _all(jobs: list[dict[str, Any]], device: str, workers: int) -> list[Run]:
-    executor = get_reusable_executor(max_workers=min(workers, len(jobs)), timeout=60)
-    folder = str(runs_folder())  # a worker keeps the environment it was started with
-    futures = [executor.submit(_one, folder, device=device, **job) for job in jobs]
-    try:
-        with progress_bar("runs", len(jobs)) as bar:
-            for future in as_completed(futures):
-                future.result()
-                bar.update()
-    except BaseException:
-        executor.shutdown(kill_workers=True)
-        raise
-    return [future.result() for future in futures]
-
-
-def _one(folder: str, **job: Any) -> Run:
+def _one(folder: str, device: str, job: Mapping[str, Any]) -> Run:
     """Train in a worker; a diverged run is a result, not a failure of the sweep."""
-    os.environ["SPECDYN_RUNS"] = folder
+    os.environ["SPECDYN_RUNS"] = folder  # a worker keeps the environment it was started with
     try:
-        return train(**job, progress=False)
+        return train(**job, device=device, progress=False)
     except DivergedError as error:
         return error.run
