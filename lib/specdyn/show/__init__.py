@@ -4,6 +4,7 @@ from specdyn.show.claims import Claim, claim, ledger
 from specdyn.show.figure import Figure
 from specdyn.show.figures import curves, dots, over_steps, scatter, singular_values
 from specdyn.show.heatmaps import fingerprint
+from specdyn.show.landscape import landscape
 from specdyn.show.pictures import against_theory, images, mosaic, spectra, unit
 from specdyn.show.scrubber import Scrubber
 from specdyn.show.settings import by_setting
@@ -24,6 +25,7 @@ __all__ = [
     "dots",
     "fingerprint",
     "images",
+    "landscape",
     "ledger",
     "mosaic",
     "over_steps",
