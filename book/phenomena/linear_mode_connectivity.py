@@ -26,10 +26,20 @@ device = "auto"  # auto, cpu or cuda
 # %% tags=["hide-input"]
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 import specdyn as sd
-from specdyn.interventions import line
+from specdyn.exercises.linear_mode_connectivity import (
+    SHARES,
+    check_agreement,
+    check_barrier,
+    check_matched,
+    check_middle,
+    check_noisy,
+    check_reordered,
+)
+from specdyn.interventions import combined, line, match_weights, permuted, reestimate, symmetries
 from specdyn.tasks.task import at_tier
 from specdyn.training.loop import resolve_device
 
@@ -152,6 +162,294 @@ def between(name, one, two):
 
 # %% [markdown]
 # ## Exercises
+#
+# Each check says what is wrong with an answer. The cells below hold answers that are not right yet: edit and run them.
+#
+# ```{exercise} How high is it?
+# :label: ex-connectivity-barrier
+#
+# Write `my_barrier(at, losses)`: the barrier on the whole line, from the shares of the second network (an array, growing from 0 to 1, not always in even steps) and the losses
+# there. *(5 minutes)*
+# ```
+
+
+# %%
+def my_barrier(at, losses):
+    return losses.max() - (losses[0] + losses[-1]) / 2
+
+
+check_barrier(my_barrier)
+
+# %% [markdown]
+# ```{hint}
+# :class: dropdown
+# At the share $a$ the straight line between the ends is $1 - a$ times the loss of the first plus $a$ times that of the second.
+# ```
+#
+# ```{solution-start} ex-connectivity-barrier
+# :class: dropdown
+# ```
+
+
+# %% tags=["nbval-check-output"]
+def my_barrier(at, losses):
+    straight = (1 - at) * losses[0] + at * losses[-1]
+    return (losses - straight).max()
+
+
+check_barrier(my_barrier)
+
+# %% [markdown]
+# At the ends the gap is 0, so on the whole line no barrier is below zero. The official code leaves the ends out and can report less.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The same components?
+# :label: ex-connectivity-agreement
+#
+# Write `my_score(A, B, k)`: the mean agreement of the first `k` components of two weights of one shape. *(5 minutes)*
+# ```
+
+
+# %%
+def my_score(A, B, k):
+    U, _, V = np.linalg.svd(A, full_matrices=False)
+    X, _, Y = np.linalg.svd(B, full_matrices=False)
+    left, right = (U * X).sum(axis=0)[:k], (V * Y).sum(axis=0)[:k]
+    return np.abs(left * right).mean()
+
+
+check_agreement(my_score)
+
+# %% [markdown]
+# ```{hint}
+# :class: dropdown
+# `np.linalg.svd` returns `U, s, Vh`, and the last is $V^\top$. Along which axis do the right singular vectors lie?
+# ```
+#
+# ```{solution-start} ex-connectivity-agreement
+# :class: dropdown
+# ```
+
+
+# %% tags=["nbval-check-output"]
+def my_score(A, B, k):
+    U, _, Vh = np.linalg.svd(A, full_matrices=False)
+    X, _, Yh = np.linalg.svd(B, full_matrices=False)
+    left, right = (U * X).sum(axis=0)[:k], (Vh * Yh).sum(axis=1)[:k]
+    return np.abs(left * right).mean()
+
+
+check_agreement(my_score)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Noise of a strength
+# :label: ex-connectivity-noise
+#
+# Write `with_noise(W, E, eta)`: the weight `W` plus the noise `E`, brought to `eta` times the Frobenius norm of `W`, and the sum brought back to the norm that `W` had. What is the
+# cosine between `W` and the result, if `E` is at right angles to `W`? *(5 minutes)*
+# ```
+
+
+# %%
+def with_noise(W, E, eta):
+    return W + eta * E
+
+
+check_noisy(with_noise)
+
+# %% [markdown]
+# ```{hint}
+# :class: dropdown
+# `E / np.linalg.norm(E)` is noise of length 1.
+# ```
+#
+# ```{solution-start} ex-connectivity-noise
+# :class: dropdown
+# ```
+
+
+# %% tags=["nbval-check-output"]
+def with_noise(W, E, eta):
+    moved = W + eta * np.linalg.norm(W) * E / np.linalg.norm(E)
+    return moved * np.linalg.norm(W) / np.linalg.norm(moved)
+
+
+check_noisy(with_noise)
+
+# %% [markdown]
+# $1 / \sqrt{1 + \eta^2}$: weight and noise are the two short sides of a right triangle. In thousands of dimensions random noise is nearly at right angles to anything.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The same network in another order
+# :label: ex-connectivity-order
+#
+# A network computes `W2 @ relu(W1 @ x + b1)`. Write `in_order(W1, b1, W2, order)`: the three arrays with the hidden feature `order[i]` at place `i`, so that the network computes
+# what it did. Then: what have `W1` and the new `W1` in common, their singular values or their left singular vectors? *(10 minutes)*
+# ```
+
+
+# %%
+def in_order(W1, b1, W2, order):
+    return W1[order], b1[order], W2
+
+
+check_reordered(in_order)
+
+# %% [markdown]
+# ```{hint}
+# :class: dropdown
+# Who gives a feature, and who reads it?
+# ```
+#
+# ```{solution-start} ex-connectivity-order
+# :class: dropdown
+# ```
+
+
+# %% tags=["nbval-check-output"]
+def in_order(W1, b1, W2, order):
+    return W1[order], b1[order], W2[:, order]
+
+
+check_reordered(in_order)
+
+# %% [markdown]
+# The singular values, and the right singular vectors too. The entries of the left ones stand in the new order, so their agreement with the old ones is near chance, though nothing
+# that the network computes has changed.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} Half-way
+# :label: ex-connectivity-middle
+#
+# Write `half_way(one, two, batches)`: the network half-way between two networks, ready to be evaluated; `batches` are inputs. The networks that you are given have BatchNorm, and
+# stay as they are. *(10 minutes)*
+# ```
+
+
+# %%
+def half_way(one, two, batches):
+    return combined([one, two], [0.5, 0.5])
+
+
+check_middle(half_way)
+
+# %% [markdown]
+# ```{hint}
+# :class: dropdown
+# Which numbers in a network with BatchNorm are not trained, but measured?
+# ```
+#
+# ```{solution-start} ex-connectivity-middle
+# :class: dropdown
+# ```
+
+
+# %% tags=["nbval-check-output"]
+def half_way(one, two, batches):
+    return reestimate(combined([one, two], [0.5, 0.5]), batches)
+
+
+check_middle(half_way)
+
+# %% [markdown]
+# ```{solution-end}
+# ```
+#
+# ```{exercise} The line between your networks
+# :label: ex-connectivity-own
+#
+# Train one architecture of *yours* twice, from two seeds. Write `before_and_after(one, two, loss, example)`: the barrier on the straight line between the two, and the barrier
+# after the features of the second are put into the order in which its weights fit those of the first. `loss(network)` is a number; `example` is a batch of inputs, by which
+# `symmetries(one, example)` finds which features may trade places. `rises(one, two, loss)` below is a barrier from five points. How much of your barrier was a matter
+# of order? *(30 minutes)*
+# ```
+
+# %%
+my_task, my_data = tasks["images"], data["images"]
+my_one, my_two = (trunks["images"][seed].model().to(where) for seed in (seeds[0], seeds[-1]))  # put your own here
+my_batches = [my_task.batch(my_data, step, 0) for step in range(4)]
+my_example = next(iter(my_task.inputs(my_data)))
+
+
+@torch.no_grad()
+def my_loss(network):
+    network = reestimate(network, my_task.inputs(my_data)).eval()  # without BatchNorm: network.eval()
+    return np.mean([my_task.loss(network, batch).item() for batch in my_batches])
+
+
+def rises(one, two, loss):
+    return my_barrier(np.array(SHARES), np.array([loss(combined([one, two], [1 - a, a])) for a in SHARES]))
+
+
+# %%
+def before_and_after(one, two, loss, example):
+    permuted(two, match_weights(one, two, symmetries(one, example)))
+    return rises(one, two, loss), rises(one, two, loss)
+
+
+check_matched(before_and_after, my_one, my_two, my_loss, my_example)
+
+# %% [markdown]
+# ```{hint}
+# :class: dropdown
+# `permuted` returns a copy, and leaves the network that it is given as it is.
+# ```
+#
+# ```{solution-start} ex-connectivity-own
+# :class: dropdown
+# ```
+
+
+# %%
+def before_and_after(one, two, loss, example):
+    fitting = permuted(two, match_weights(one, two, symmetries(one, example)))
+    return rises(one, two, loss), rises(one, fitting, loss)
+
+
+check_matched(before_and_after, my_one, my_two, my_loss, my_example)
+
+# %% [markdown]
+# What is left may have three causes: features that the other network does not have, a better order that was not found, and differences other than order. The next exercise has one
+# of the last kind.
+#
+# ```{solution-end}
+# ```
+#
+# ```{exercise} A network and itself
+# :label: ex-connectivity-itself
+#
+# An open question, without a check. In a network of two layers with ReLU between them and no normalisation, multiply the first weight and its bias by 10, and divide the second
+# weight by 10. The network computes what it did.
+#
+# 1. What does the network half-way between it and its copy compute? Will the barrier be seen in the loss, in the error, or in both?
+# 2. Would matching find it? Would it be there if BatchNorm followed the first layer?
+# 3. What, then, does a barrier between two networks say about what they compute, and what does its absence say? Can you think of a measure that does not depend on how a function is
+#    written down, and of its price? *(30 minutes, best in pairs)*
+# ```
+#
+# ```{solution-start} ex-connectivity-itself
+# :class: dropdown
+# ```
+#
+# Half-way the first layer is 5.5 times the original and the second 0.55 times, so that the outputs, but for the last bias, are 3.025 times what they should be. A classifier
+# gives nearly the same answers, too sure of them: the error hardly moves, the loss does. No order undoes a scale. Before BatchNorm the scale of a weight makes no
+# difference, so there is no barrier.
+#
+# A straight line without a barrier says that two networks are close in a strong sense. A barrier says less: the functions may be the same, and only written down in another way
+# {cite}`dinh2017sharp`. Orders and scales can be taken out where one knows them; a curved path between two networks, on which the loss stays low, was found wherever it was looked for
+# {cite}`garipov2018loss`. What compares functions alone, such as how often two networks disagree on pictures that neither has seen, asks for data and says nothing about the weights.
+#
+# ```{solution-end}
+# ```
 
 # %% [markdown]
 # ## What this page does not show
