@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.collections import PathCollection
 
 from specdyn.show import DARK, LIGHT, Figure, Theme, landscape
 
@@ -54,12 +55,12 @@ def test_what_exceeds_the_limit_has_the_last_colour_instead_of_a_hole() -> None:
 def test_paths_go_by_their_steps_and_dots_grow_with_the_distance_beside_the_plane() -> None:
     _, picture = drawn()
     early = picture.axes[0]
-    line = early.lines[0]
-    assert list(line.get_xdata()) == [1.0, 0.0]
+    assert np.array_equal(early.lines[0].get_xdata(), [1.0, 0.0])
     dots, star = early.collections[1:3]
-    far, near = dots.get_sizes()
+    assert isinstance(dots, PathCollection)
+    far, near = np.asarray(dots.get_sizes())
     assert far > 5 * near
-    assert star.get_offsets().tolist() == [[0.0, 0.0]]
+    assert np.array_equal(np.asarray(star.get_offsets()), [[0.0, 0.0]])
 
 
 def test_words_and_table_say_what_is_drawn() -> None:
