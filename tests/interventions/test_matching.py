@@ -145,6 +145,21 @@ def test_one_hidden_layer_is_matched_as_well_as_by_trying_every_order() -> None:
     assert tuple(match_weights(one, two, [symmetry])[symmetry].tolist()) == best
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_tied_weights_are_matched_as_well_as_by_trying_every_order(seed: int) -> None:
+    def tied() -> nn.Module:
+        model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 5, bias=False))
+        model[1].weight = model[0].weight
+        return model
+
+    torch.manual_seed(seed)
+    one, two = tied(), tied()
+    (symmetry,) = symmetries(one, torch.arange(5))
+    ours, theirs = (model[0].weight.detach() for model in (one, two))
+    best = max(itertools.permutations(range(4)), key=lambda order: float((ours * theirs[:, order]).sum()))
+    assert tuple(match_weights(one, two, [symmetry])[symmetry].tolist()) == best
+
+
 def test_activations_are_matched_by_their_correlations_on_the_batches() -> None:
     task = noisy_labels("smoke", widths=(6, 5))
     one, two, data = build(task, 0), build(task, 1), task.data(0, CPU)
@@ -198,3 +213,11 @@ def test_networks_that_cannot_be_matched_are_refused() -> None:
     nn.init.constant_(two.layers[1].weight, float("nan"))
     with pytest.raises(ValueError, match=r"weights of or after layers\.0\.weight are not finite"):
         match_weights(one, two, found)
+    task = noisy_labels("smoke")
+    one, two, data = build(task, 0), build(task, 1), task.data(0, CPU)
+    found = symmetries(one, torch.randn(3, 64))
+    with pytest.raises(ValueError, match="batches=0: features are matched by what they do on at least one"):
+        match_activations(task, one, two, data, found, batches=0)
+    nn.init.constant_(two.layers[0].weight, float("nan"))
+    with pytest.raises(ValueError, match=r"what layers\.0 gives is not finite"):
+        match_activations(task, one, two, data, found)

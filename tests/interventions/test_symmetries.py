@@ -43,6 +43,28 @@ class Shown(nn.Module):
         return self.down(x), x
 
 
+class ShownByName(Shown):
+    """The same with a name for each."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        x = self.up(x).relu()
+        return {"logits": self.down(x), "hidden": x}
+
+
+class Tied(nn.Module):
+    """A stream of features that words enter and leave by the same weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.up, self.down = nn.Embedding(9, 6), nn.Linear(6, 8), nn.Linear(8, 6)
+        self.out = nn.Linear(6, 9, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        return self.out(x + self.down(self.up(x).relu()))
+
+
 def normals(*shapes: tuple[int, ...]) -> tuple[Tensor, ...]:
     draws = torch.Generator().manual_seed(3)
     return tuple(torch.randn(shape, generator=draws) for shape in shapes)
@@ -106,6 +128,14 @@ CASES = {
             (5, {f"layers.{k}.linear1.weight"}, {f"layers.{k}.linear2.weight"}, ()) for k in (0, 1)
         ],  # of its residual stream there is none: positions are added to it
     ),
+    "tied": (
+        Tied,
+        (torch.arange(9),),
+        [
+            (6, {"embed.weight", "down.weight"}, {"up.weight", "out.weight"}, ()),
+            (8, {"up.weight"}, {"down.weight"}, ()),
+        ],
+    ),
 }
 
 
@@ -149,6 +179,27 @@ def test_a_permuted_perceptron_is_what_permutation_matrices_make_of_it() -> None
         np.testing.assert_allclose(layer.bias.detach(), bias, rtol=1e-6)
 
 
+def test_a_tied_weight_is_reordered_once() -> None:
+    model, order = Tied(), torch.tensor([1, 2, 0, 5, 3, 4])  # three times is as it was, and twice is not
+    turned = permuted(model, {symmetries(model, torch.arange(9))[0]: order})
+    assert turned.out.weight is turned.embed.weight
+    assert torch.equal(turned.embed.weight, model.embed.weight[:, order])
+    assert torch.equal(turned.down.weight, model.down.weight[order])
+    assert torch.equal(turned.up.weight, model.up.weight[:, order])
+
+
+def test_neither_one_slope_for_all_features_nor_a_layers_name_hides_a_symmetry() -> None:
+    (found,) = symmetries(nn.Sequential(nn.Linear(3, 4), nn.PReLU(), nn.Linear(4, 2)), *normals((5, 3)))
+    assert found.vectors == ("0.bias",)
+    (found,) = symmetries(nn.Sequential(nn.Linear(3, 4), nn.PReLU(4), nn.Linear(4, 2)), *normals((5, 3)))
+    assert found.vectors == ("0.bias", "1.weight")
+    named = nn.Sequential()
+    named.add_module("weights", nn.Linear(3, 4))
+    named.add_module("out", nn.Linear(4, 2))
+    (found,) = symmetries(named, *normals((5, 3)))
+    assert found.vectors == ("weights.bias",)
+
+
 def test_all_that_batch_norm_remembers_moves_with_its_features() -> None:
     found = symmetries(ConvNet((8, "pool", 6), channels=1, classes=3), *normals((5, 1, 8, 8)))
     names = [f"norm.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
@@ -172,6 +223,7 @@ def test_an_order_that_breaks_the_blocks_of_group_norm_changes_the_outputs() -> 
     ("network", "example"),
     [
         (Shown(), normals((4, 3))),
+        (ShownByName(), normals((4, 3))),
         (nn.Sequential(nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3, groups=4), nn.Flatten()), normals((2, 2, 8, 8))),
         (nn.Sequential(nn.Linear(3, 4), nn.Softmax(0), nn.LogSoftmax(1)), normals((2, 3))),
         (nn.Sequential(nn.Linear(3, 4), nn.ReLU(), weight_norm(nn.Linear(4, 2))), normals((2, 3))),
@@ -179,6 +231,19 @@ def test_an_order_that_breaks_the_blocks_of_group_norm_changes_the_outputs() -> 
 )
 def test_what_is_shown_grouped_or_computed_has_no_symmetry(network: nn.Module, example: tuple[Tensor, ...]) -> None:
     assert symmetries(network, *example) == []
+
+
+def test_outputs_by_which_nothing_can_be_told_are_refused() -> None:
+    class Silent(Shown):
+        def forward(self, x: Tensor) -> str:
+            return str(self.down(self.up(x)).shape)
+
+    with pytest.raises(ValueError, match="Silent gives no tensors for this example"):
+        symmetries(Silent(), *normals((4, 3)), pairs=sd.declare(Silent(), "up -> down"))
+    diverged = MLP((7, 5, 3))
+    nn.init.constant_(diverged.layers[1].weight, float("nan"))
+    with pytest.raises(ValueError, match="MLP gives values that are not finite for this example"):
+        symmetries(diverged, *normals((6, 7)))
 
 
 def test_weights_that_start_at_zero_hide_nothing() -> None:

@@ -68,10 +68,10 @@ def match_activations(
     Give them to `permuted`. The sum of correlations between features is the greatest there is, one linear assignment a
     symmetry (Li, Yosinski, Clune, Lipson and Hopcroft 2016). Features are seen where they leave their normalisation,
     or else the layers that give them, on that many batches of the task's own with seed 0; BatchNorm uses the statistics
-    it has. A feature that never changes has no correlation.
+    it has. Correlations are about the mean of each batch; a feature that never changes has none.
 
-    Raises ``ValueError`` for networks of different architecture, and where the features of a symmetry are not
-    seen as what a module returns.
+    Raises ``ValueError`` for networks of different architecture, where the features of a symmetry are not seen as
+    what a module returns, or are not finite, and for less than 1 batch.
 
     >>> from specdyn.interventions import permuted, symmetries
     >>> from specdyn.tasks import build, noisy_labels
@@ -83,6 +83,8 @@ def match_activations(
     [[31, 30, 29], [31, 30, 29], [31, 30, 29]]
     """
     alike(one, two)
+    if batches < 1:
+        raise ValueError(f"batches={batches}: features are matched by what they do on at least one")
     places = {symmetry: _places(symmetry) for symmetry in among}
     sizes = {path: symmetry.size for symmetry, paths in places.items() for path in paths}
     totals: dict[str, list[Tensor]] = {}
@@ -97,8 +99,10 @@ def match_activations(
     for symmetry, paths in places.items():
         if unseen := [path for path in paths if path not in totals]:
             raise ValueError(f"what {', '.join(unseen)} gives was not seen: leave this symmetry out, or match weights")
-        score = sum(_correlation(*totals[path]) for path in paths)
-        orders[symmetry] = torch.from_numpy(_assigned(np.asarray(score), symmetry.blocks))
+        score = np.asarray(sum(_correlation(*totals[path]) for path in paths))
+        if not np.isfinite(score).all():
+            raise ValueError(f"what {', '.join(paths)} gives is not finite: match networks that learn")
+        orders[symmetry] = torch.from_numpy(_assigned(score, symmetry.blocks))
     return orders
 
 
@@ -145,4 +149,4 @@ def _places(symmetry: Symmetry) -> list[str]:
 def _correlation(cross: Tensor, ours: Tensor, theirs: Tensor) -> Scores:
     """Return the correlation (size, size) of features, 0 for those that never change."""
     scale = torch.outer(ours, theirs).sqrt()
-    return torch.where(scale > 0, cross / scale, 0.0).cpu().numpy()
+    return torch.where(scale == 0, 0.0, cross / scale).cpu().numpy()

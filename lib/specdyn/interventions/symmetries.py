@@ -41,8 +41,8 @@ class Symmetry:
     def faces(self, model: nn.Module) -> dict[str, Tensor]:
         """Return, by name, what is reordered: tensors (size, ...) that share memory with the model's.
 
-        Raises ``ValueError`` for a matrix that the model does not have, that its layer computes, or that has another
-        number of features.
+        A tied weight that both gives and reads them is there once. Raises ``ValueError`` for a matrix that the model
+        does not have, that its layer computes, or that has another number of features.
         """
         entries = dict(model.named_parameters()) | dict(model.named_buffers())
         wholes = find(model, [name.partition("[")[0] for name in (*self.rows, *self.columns)])
@@ -51,7 +51,12 @@ class Symmetry:
         for name in self.columns:
             whole, low, high = _parsed(name)
             found[f"columns of {name}"] = self._read(name, _stored(wholes[whole]), low, high)
-        return found
+        places: dict[tuple[int, int], str] = {}
+        return {
+            name: face
+            for name, face in found.items()
+            if places.setdefault((face.data_ptr(), face.stride(0)), name) == name
+        }
 
     def reorder(self, model: nn.Module, order: Tensor) -> None:
         """Put, in the model itself, those features at place i that were at ``order[i]``."""
@@ -81,13 +86,20 @@ def symmetries(model: nn.Module, *example: Any, pairs: Iterable[Pair] | None = N
     `specdyn.spectra.declare` makes where a network cannot be traced. Each is tried out: in a copy of the network with
     other weights, features are put into a random order, and unless what it makes of the ``example``, its
     inputs, stays the same in float64, the symmetry is left out. That of a residual stream to which fixed positions
-    are added is none, for instance; nor is attention's, whose heads may only trade places as a whole.
+    are added is none, for instance; nor is attention's, whose heads may only trade places as a whole. Matrices that
+    are ``rows`` of no symmetry keep their order, as the last one must.
 
-    Raises ``ValueError`` if the network cannot be traced and no ``pairs`` are given.
+    Raises ``ValueError`` if the network cannot be traced and no ``pairs`` are given, and if it gives no tensors or
+    values that are not finite, by which nothing can be told.
 
     >>> model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
     >>> symmetries(model, torch.randn(5, 1, 4, 4))[0].vectors
     ('0.bias', '1.weight', '1.bias', '1.running_mean', '1.running_var')
+    >>> model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 4), nn.Softmax(0), nn.Linear(4, 2))
+    >>> from specdyn.spectra import matrices
+    >>> moved = {name for symmetry in symmetries(model, torch.randn(5, 3)) for name in symmetry.rows}
+    >>> [matrix.name for matrix in matrices(model) if matrix.name not in moved]
+    ['4.weight']
     """
     flow = follow(model) if pairs is None else Flow(tuple(pairs), {})
     generator = torch.Generator().manual_seed(0)
@@ -98,6 +110,9 @@ def symmetries(model: nn.Module, *example: Any, pairs: Iterable[Pair] | None = N
                 tensor.add_(0.1 * torch.rand(tensor.shape, generator=generator).to(tensor))
     inputs = [x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in example]
     outputs = _outputs(twin, inputs)
+    if not outputs or not all(bool(output.isfinite().all()) for output in outputs):
+        gives = "values that are not finite" if outputs else "no tensors"
+        raise ValueError(f"{type(model).__name__} gives {gives} for this example: whether it changes cannot be told")
     found = []
     for proposed in _proposed(model, flow):
         order = shuffled(proposed, generator)
@@ -147,10 +162,13 @@ def _proposed(model: nn.Module, flow: Flow) -> Iterator[Symmetry]:
             continue
         layers = [path for path, names in flow.kept.items() if names <= rows]
         owned = [f"{layer}.{name}" for layer in layers for name in ("weight", "bias", "running_mean", "running_var")]
-        biases = [name.replace("weight", "bias") for name in wholes]
+        biases = [re.sub(r"weight([^.]*)$", r"bias\1", name) for name in wholes]
         groups = {getattr(model.get_submodule(layer), "num_groups", 1) for layer in layers} - {1}
-        vectors = tuple(name for name in [*biases, *owned] if len(shapes.get(name, ())) == 1)
-        proposed = Symmetry(sizes.pop(), tuple(wholes), tuple(readers), vectors, tuple(sorted(groups)))
+        size = sizes.pop()
+        vectors = tuple(
+            name for name in [*biases, *owned] if len(shape := shapes.get(name, ())) == 1 and not shape[0] % size
+        )
+        proposed = Symmetry(size, tuple(wholes), tuple(readers), vectors, tuple(sorted(groups)))
         if not any(fine % coarse for coarse, fine in pairwise((*proposed.blocks, proposed.size))):
             with suppress(ValueError):  # computed by a layer, or stored in groups: no places to reorder
                 proposed.faces(model)
@@ -187,7 +205,8 @@ def _outputs(model: nn.Module, inputs: Iterable[Any]) -> list[Tensor]:
     def tensors(outputs: Any) -> list[Tensor]:
         if isinstance(outputs, Tensor):
             return [outputs]
-        return [tensor for part in outputs for tensor in tensors(part)] if isinstance(outputs, tuple | list) else []
+        parts = list(outputs.values()) if isinstance(outputs, Mapping) else outputs
+        return [tensor for part in parts for tensor in tensors(part)] if isinstance(parts, tuple | list) else []
 
     return tensors(model(*inputs))
 
