@@ -120,6 +120,18 @@ def test_a_loss_that_is_not_finite_ends_the_search_and_is_no_small_barrier(wild:
     assert not found.barrier() < float("inf")
 
 
+@pytest.mark.parametrize(
+    ("curve", "barrier"),
+    [([1, 2, np.inf], np.nan), ([np.inf, 2, np.inf], np.nan), ([1, np.inf, 1], np.inf), ([1, np.nan, 1], np.nan)],
+)
+def test_no_barrier_is_told_from_an_end_that_diverged_nor_its_error_where_any_point_did(
+    curve: list[float], barrier: float
+) -> None:
+    found = Line(np.array([0, 0.5, 1]), np.array([curve, np.ones(3)]).T, {})
+    np.testing.assert_equal([found.barrier(), found.barrier(over="interior")], [barrier] * 2)
+    assert np.isnan([found.standard_error(), found.standard_error(over="interior"), found.room]).all()
+
+
 def test_too_few_points_or_batches_are_refused() -> None:
     with pytest.raises(ValueError, match="points=2 and batches=8: a line takes at least 3"):
         between(lambda at, batch: 0.0, points=2)
@@ -217,6 +229,13 @@ def test_tied_weights_stay_tied() -> None:
     middle = combined([one, two], [0.5, 0.5])
     assert middle[0].weight is middle[1].weight
     torch.testing.assert_close(middle[0].weight, (one[0].weight + two[0].weight) / 2)
+
+
+def test_networks_of_which_one_has_tied_weights_are_refused() -> None:
+    one, two = (nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)) for _ in range(2))
+    two[1].weight = two[0].weight
+    with pytest.raises(ValueError, match=r"1\.weight is \(5, 3\) in one and \(5, 3\), tied to 0\.weight, in another"):
+        combined([one, two], [0.5, 0.5])
 
 
 def test_the_line_is_exported() -> None:

@@ -129,6 +129,22 @@ def test_places_in_the_plane_of_networks_go_there_and_back() -> None:
         assert np.hypot(at[0] - to[0], at[1] - to[1]) == pytest.approx(apart**0.5, rel=1e-6)
 
 
+def test_a_complex_weight_has_a_place_by_both_its_parts() -> None:
+    def turned(value: complex) -> nn.Module:
+        layer = nn.Linear(1, 1, bias=False, dtype=torch.complex128)
+        nn.init.constant_(layer.weight, value)
+        return layer
+
+    plane = Plane(turned(0), turned(2), turned(3j))
+    np.testing.assert_allclose(plane.corners, [(0, 0), (2, 0), (0, 3)], atol=1e-12)
+    assert plane.network(1, 1).weight.item() == pytest.approx(1 + 1j)
+
+
+def test_networks_that_diverged_have_no_place() -> None:
+    with pytest.raises(ValueError, match="parameters are NaN or infinite and have no place in a plane"):
+        Plane(linear([1, 1]), linear([1, 3]), linear([float("nan"), 2]))
+
+
 @pytest.mark.parametrize(
     "third", [lambda one, two: one, lambda one, two: two, lambda one, two: combined([one, two], [3, -2])]
 )

@@ -19,7 +19,8 @@ def combined(models: Sequence[nn.Module], shares: Sequence[float]) -> nn.Module:
     of batches, are those of the first model. BatchNorm's statistics are combined as everything else, and belong to no
     network that way: see `reestimate`.
 
-    Raises ``ValueError`` for networks of different architecture, naming where they differ, and unless each has a share.
+    Raises ``ValueError`` for networks of different architecture, also in which weights are tied, naming where they
+    differ, and unless each has a share.
 
     >>> one, two = nn.Linear(2, 2), nn.Linear(2, 2)
     >>> middle = combined([one, two], [0.5, 0.5])
@@ -44,13 +45,15 @@ def combined(models: Sequence[nn.Module], shares: Sequence[float]) -> nn.Module:
 def alike(first: nn.Module, *others: nn.Module) -> None:
     """Raise ``ValueError``, naming where, unless networks have parameters and buffers of the same names and shapes.
 
+    And unless the same ones are tied.
+
     >>> alike(nn.Linear(3, 2), nn.Linear(3, 4))
     Traceback (most recent call last):
     ValueError: networks differ: bias is (2,) in one and (4,) in another, and 1 more differ: compare one architecture
     """
-    ours = _shapes(first)
+    ours = _layout(first)
     for other in others:
-        theirs = _shapes(other)
+        theirs = _layout(other)
         if different := sorted({name for name, _ in ours.items() ^ theirs.items()}):
             name = different[0]
             raise ValueError(
@@ -59,5 +62,9 @@ def alike(first: nn.Module, *others: nn.Module) -> None:
             )
 
 
-def _shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+def _layout(model: nn.Module) -> dict[str, str]:
+    """Return the shapes of all parameters and buffers, and as which other one they are stored, if they are."""
+    state = model.state_dict(keep_vars=True)
+    first = {id(tensor): name for name, tensor in reversed(state.items())}
+    tied = {name: f", tied to {first[id(tensor)]}," for name, tensor in state.items() if first[id(tensor)] != name}
+    return {name: f"{tuple(tensor.shape)}{tied.get(name, '')}" for name, tensor in state.items()}

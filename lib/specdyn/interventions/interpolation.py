@@ -46,7 +46,10 @@ class Line:
         return known[metric]
 
     def gap(self, metric: str = "loss") -> Array:
-        """Return how far a metric lies above the straight line between its values at the ends (P,)."""
+        """Return how far a metric lies above the straight line between its values at the ends (P,).
+
+        It is NaN where that line is none, because a value at an end is not finite.
+        """
         return _gap(self.at, self.values(metric))
 
     def barrier(self, metric: str = "loss", *, over: Literal["line", "interior"] = "line") -> float:
@@ -60,17 +63,20 @@ class Line:
         """Return that of the barrier in the loss, as an average over batches of the gap at the highest point.
 
         It tells how far the barrier would move with other batches; that the highest of several points is taken, and
-        that the statistics of BatchNorm are estimates, is not in it.
+        that the statistics of BatchNorm are estimates, is not in it. It is 0 where every batch is the whole training
+        set, and where the highest point is an end, and NaN where a loss is not finite.
         """
         place = int(self.gap()[_span(over)].argmax()) + (over == "interior")
-        batches = _gap(self.at, self.losses)[place]
-        return float(batches.std(ddof=1) / len(batches) ** 0.5)
+        with np.errstate(invalid="ignore"):
+            batches = _gap(self.at, self.losses)[place]
+            return float(batches.std(ddof=1) / len(batches) ** 0.5)
 
     @property
     def room(self) -> float:
         """How much higher the loss may be between the points, if it bends four times as much there as at them."""
         gap = self.gap()
-        return float(max(_crests(self.at, gap).max() - gap.max(), 0))
+        with np.errstate(invalid="ignore"):
+            return float(np.maximum(_crests(self.at, gap).max() - gap.max(), 0))
 
 
 def line(
@@ -89,7 +95,9 @@ def line(
     At every point, the ends included, BatchNorm's statistics are estimated again on the task's ``inputs``. Between
     points the loss is taken to bend up to four times as much as at the points around; while it may so rise more than
     ``tolerance`` above the highest one, the middle of that stretch is looked at, until there are ``most`` points (see
-    ``room``). What leaves no trace at any point is not found: start from more of them.
+    ``room``). What leaves no trace at any point is not found, such as a peak narrower than a third of their distance:
+    start from more of them. A loss that is not finite ends the search, and the barrier is then infinite or
+    NaN.
 
     The ``batches`` are the task's own with seed 0, whatever the seeds of the networks, so that lines can be compared.
 
@@ -123,8 +131,9 @@ def line(
 def _gap(at: Array, values: Array) -> Array:
     """Return how far values (P, ...) lie above the straight line from the first to the last."""
     share = at.reshape(-1, *[1] * (values.ndim - 1))
-    with np.errstate(invalid="ignore"):  # a loss may be infinite, and there the gap is NaN
-        gap: Array = values - (values[0] + share * (values[-1] - values[0]))
+    with np.errstate(invalid="ignore"):
+        rise = values[-1] - values[0]
+        gap: Array = values - (values[0] + share * np.where(np.isfinite(rise), rise, np.nan))
         return gap
 
 

@@ -15,7 +15,7 @@ class Plane:
     Podoprikhin, Vetrov and Wilson 2018, figure 1). Buffers are combined as parameters are; BatchNorm's statistics are
     to be estimated again: see `reestimate`.
 
-    Raises ``ValueError`` for networks of different architecture, or in a line.
+    Raises ``ValueError`` for networks of different architecture, in a line, or with parameters that are not finite.
 
     >>> nets = [nn.Linear(2, 1, bias=False) for _ in range(3)]
     >>> with torch.no_grad():
@@ -32,9 +32,11 @@ class Plane:
         self._origin = _flat(one)
         sides = torch.stack([_flat(two) - self._origin, _flat(three) - self._origin], dim=1)
         axes, self._across = torch.linalg.qr(sides)
-        sign = self._across.diagonal().sign()
-        if sign.prod() == 0 or self._across[1, 1].abs() < 1e-6 * self._across.abs().max():
+        if not sides.isfinite().all():
+            raise ValueError("parameters are NaN or infinite and have no place in a plane: give networks that learn")
+        if self._across.diagonal().abs().min() <= 1e-6 * self._across.abs().max():
             raise ValueError("the three networks lie in one line, and span no plane: give three that differ")
+        sign = self._across.diagonal().sign()
         self._axes, self._across = axes * sign, self._across * sign[:, None]
 
     @property
@@ -61,4 +63,5 @@ class Plane:
 
 
 def _flat(model: nn.Module) -> Tensor:
-    return torch.cat([parameter.detach().double().cpu().flatten() for parameter in model.parameters()])
+    parameters = [parameter.detach().cpu() for parameter in model.parameters()]
+    return torch.cat([(torch.view_as_real(p) if p.is_complex() else p).double().flatten() for p in parameters])
