@@ -89,8 +89,26 @@ def test_activations_leave_the_network_as_it_was_and_see_what_it_gives() -> None
     with torch.no_grad():
         assert torch.equal(seen["layers.0"], model.layers[0](batch[0].flatten(1)))
     assert list(seen) == ["layers.0"]
+    model.layers[1].eval()
+    activations(TASK, model, batch, {"layers.0": 32})
+    assert [layer.training for layer in model.layers] == [True, False, True, True]
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_norm_over_the_last_axis_is_seen_there() -> None:
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.out = nn.RMSNorm(8), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.norm(x.view(-1, 8, 8)).flatten(1))
+
+    batch = TASK.batch(TASK.data(0, CPU), 0, 0)
+    model = Normed()
+    seen = activations(TASK, model, batch, {"norm": 8})["norm"]
+    torch.testing.assert_close(seen, F.rms_norm(batch[0].view(-1, 8, 8), (8,)).flatten(0, 1))
 
 
 def test_layers_without_a_bias_and_other_architectures_are_refused() -> None:
@@ -100,3 +118,6 @@ def test_layers_without_a_bias_and_other_architectures_are_refused() -> None:
         repaired(task, ends[0], ends, [0.5, 0.5], task.data(0, CPU), spare=["time_embed.weight", "dense1.weight"])
     with pytest.raises(ValueError, match="networks differ"):
         repaired(TASK, build(TASK, 0), ends, [0.5, 0.5], TASK.data(0, CPU))
+    for shares, batches in (([1.0], 1), ([0.5, 0.5], 0)):
+        with pytest.raises(ValueError, match=f"2 ends, {len(shares)} shares, {batches} batches: at least 1"):
+            repaired(task, ends[0], ends, shares, task.data(0, CPU), batches=batches)

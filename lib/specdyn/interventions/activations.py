@@ -29,8 +29,8 @@ def activations(task: Task, model: nn.Module, batch: Any, sizes: Mapping[str, in
 
     def watch(path: str, size: int) -> Any:
         def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            axis = -1 if isinstance(module, nn.Linear | nn.LayerNorm | nn.Embedding) else 1
-            if isinstance(output, Tensor) and output.shape[axis] == size:
+            axis = -1 if isinstance(module, nn.Linear | nn.LayerNorm | nn.RMSNorm | nn.Embedding) else 1
+            if isinstance(output, Tensor) and output.ndim > 1 and output.shape[axis] == size:
                 seen[path] = output.movedim(axis, -1).flatten(0, -2)
 
         return model.get_submodule(path).register_forward_hook(note)
@@ -38,6 +38,7 @@ def activations(task: Task, model: nn.Module, batch: Any, sizes: Mapping[str, in
     with ExitStack() as stack:
         for path, size in sizes.items():
             stack.callback(watch(path, size).remove)
-        stack.callback(model.train, model.training)
+        for module in model.modules():
+            stack.callback(setattr, module, "training", module.training)
         task.loss(model.eval(), batch)
     return seen

@@ -38,10 +38,10 @@ class Mixer:
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction {fraction} of the components is outside [0, 1]")
         self._pair = combined([one, two], [1, 0]), combined([one, two], [0, 1])
-        names = list(unspared(one, spare))
+        whole = [unspared(model, spare) for model in self._pair]
         self._top, self._rest = {}, {}
-        for name in names:
-            views = [find(model, [name])[name].view for model in self._pair]
+        for name in whole[0]:
+            views = [found[name].view for found in whole]
             svds = [decompose(view, name=name) for view in views]
             self._top[name] = [truncate(svd, ceil(fraction * svd.S.shape[-1])) for svd in svds]
             self._rest[name] = [view - top for view, top in zip(views, self._top[name], strict=True)]

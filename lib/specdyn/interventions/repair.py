@@ -34,7 +34,7 @@ def repaired(
     default the last one. A feature that never changes is shifted alone.
 
     Raises ``ValueError`` for networks of different architecture, and for a matrix whose layer has no bias, or is not
-    seen as a module, naming it: spare it.
+    seen as a module, naming it: spare it. And unless each end has a share, for less than 1 batch.
 
     >>> from specdyn.interventions import combined
     >>> from specdyn.tasks import build, noisy_labels
@@ -47,6 +47,8 @@ def repaired(
     (True, True)
     """
     alike(model, *ends)
+    if not ends or len(ends) != len(shares) or batches < 1:
+        raise ValueError(f"{len(ends)} ends, {len(shares)} shares, {batches} batches: at least 1, and each end a share")
     examples = [task.batch(data, step, 0) for step in range(batches)]
     changed = copied(model)
     for name, matrix in unspared(changed, spare).items():
