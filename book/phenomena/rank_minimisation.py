@@ -59,24 +59,13 @@ recordings = {name: [run.recording for run in by_task[name]] for name in tasks}
 where = resolve_device(device)
 
 
-def learning_rates(task):
-    """The learning rate of every update."""
-    optimizer = task.optimizer(nn.Linear(1, 1))
-    schedule, rates = task.schedule(optimizer), []
-    for _ in range(task.steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return np.array(rates)
-
-
 def random_walk(model, run):
     """The control: from a run's first network, by random steps as long as the learning rate, to the run's distance.
 
     Random steps are nearly at right angles to each other, so the squares of their lengths add up.
     """
     model, end, recording = model.to(where), run.model().to(where), run.recording
-    squares = np.concatenate([[0], np.cumsum(learning_rates(run.task) ** 2)])
+    squares = np.concatenate([[0], np.cumsum(sd.tasks.learning_rates(run.task) ** 2)])
     weights = dict(model.named_parameters())
     far = {name: (weight - weights[name]).norm().item() for name, weight in end.named_parameters()}
     draw = torch.Generator().manual_seed(run.seed)
@@ -957,7 +946,7 @@ bursts = {
     for of in (rank_speed, agreement_speed)
 }
 slowed = {label: [slows_to(recording) for recording in found["images"]] for label, found in both.items()}
-rates = learning_rates(tasks["images"])
+rates = sd.tasks.learning_rates(tasks["images"])
 rate_drop = rates[drop["images"] :].mean() / rates[len(rates) // 4 : drop["images"]].mean()
 slowed_by_rate = {label: [value / rate_drop for value in values] for label, values in slowed.items()}
 

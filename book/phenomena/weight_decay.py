@@ -102,16 +102,10 @@ constant = {
 }
 
 
-def learning_rates(task):
-    """The learning rate of every update."""
-    schedule = task.schedule(task.optimizer(nn.Linear(1, 1)))
-    return schedule.base_lrs[0] * np.array([schedule.lr_lambdas[0](step) for step in range(task.steps)])
-
-
 def exposure(task):
     """Sum of learning rates times decay; SGD's momentum gathers a decay that is coupled to the gradient."""
     gathers = isinstance(task, ImageClassification) and not task.decoupled
-    return learning_rates(replace(task, weight_decay=0.0)).sum() * task.weight_decay * (10 if gathers else 1)
+    return sd.tasks.learning_rates(replace(task, weight_decay=0.0)).sum() * task.weight_decay * (10 if gathers else 1)
 
 
 def largest(recording):
@@ -922,7 +916,7 @@ sd.show.dots(
 # %%
 def turned(run):
     """The learning rate of the last convolution's direction, summed over training."""
-    matrix, rates = convolutions(run.recording)[-1], learning_rates(run.task)
+    matrix, rates = convolutions(run.recording)[-1], sd.tasks.learning_rates(run.task)
     norm = np.exp(np.interp(range(len(rates)), run.recording.steps, np.log(run.recording.frobenius_norm(matrix))))
     return float(np.sum(rates / norm**2))
 

@@ -19,7 +19,7 @@ from specdyn.tasks.speech_recognition import (
     speech_recognition,
     transcribe,
 )
-from specdyn.tasks.task import TIERS, Task, build, generator, minibatch
+from specdyn.tasks.task import TIERS, Task, build, generator, learning_rates, minibatch
 from specdyn.tasks.tokens import Vocabulary
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "image_classification",
     "image_generation",
     "language_modeling",
+    "learning_rates",
     "linear_network",
     "minibatch",
     "modular_addition",

@@ -7,7 +7,9 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -85,6 +87,22 @@ def build(task: Task, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(_mixed(seed, "initialisation"))  # of the CPU; CUDA's stays as it is
         return task.model()
+
+
+def learning_rates(task: Task) -> NDArray[np.float64]:
+    """Return the learning rate of every update of a run (steps,), as optimizer and schedule of a task have it.
+
+    >>> from specdyn.tasks import image_classification
+    >>> learning_rates(image_classification("smoke"))[[0, 17, 18, 23]].round(3).tolist()
+    [0.1, 0.1, 0.01, 0.01]
+    """
+    optimizer = task.optimizer(nn.Linear(1, 1))
+    schedule, rates = task.schedule(optimizer), []
+    for _ in range(task.steps):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    return np.array(rates)
 
 
 def minibatch(count: int, size: int, step: int, seed: int, device: torch.device) -> Tensor:
