@@ -355,6 +355,10 @@ def test_networks_of_ones_own_are_checked_after_those_made_for_it() -> None:
     before = between(one, mixed, own_loss)
     assert before > 0.001
     assert f"between your networks the barrier is {before:.3g}, and {0:.3g} after matching" in right.message
+    assert "2 places were found" in right.message
+    single = check_matched(matched, nn.Linear(4, 1), nn.Linear(4, 1), own_loss, INPUTS)
+    assert single.right, single
+    assert "no places were found" in single.message
 
 
 def test_barriers_interpolated_in_single_precision_are_right_too() -> None:

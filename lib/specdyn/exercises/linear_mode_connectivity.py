@@ -533,4 +533,9 @@ def _on_own_networks(answer: Callable[..., Any], one: nn.Module, two: nn.Module,
     if given.shape != (2,) or not np.allclose(given, wanted, rtol=1e-4, atol=1e-6):
         return Verdict(False, "on your own networks the two barriers are others.")
     before, after = wanted
-    return Verdict(True, f"between your networks the barrier is {before:.3g}, and {after:.3g} after matching.")
+    layers = len(symmetries(one, example))
+    return Verdict(
+        True,
+        f"between your networks the barrier is {before:.3g}, and {after:.3g} after matching, for which "
+        f"{layers or 'no'} {'place was' if layers == 1 else 'places were'} found where features may change order.",
+    )
