@@ -1,8 +1,7 @@
 """Defects of the paper's official code that a run would show, each with a test that catches it here.
 
 The numbers only tell them apart. The sixth, a launcher that looks up a cluster's settings in the wrong place, has no
-counterpart: nothing is launched on a cluster here. The thirteenth to the nineteenth lie in single measures, and are
-tested with these.
+counterpart: nothing is launched on a cluster here.
 """
 
 import subprocess
@@ -13,13 +12,26 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 import specdyn as sd
-from specdyn.interventions import HoldNorm, ShrinkNuclear, Truncation, reestimate, rescaled, truncations
+from specdyn.interventions import (
+    HoldNorm,
+    Mixer,
+    ShrinkNuclear,
+    Truncation,
+    line,
+    mixing,
+    perturbed,
+    reestimate,
+    rescaled,
+    truncations,
+    with_weights,
+)
 from specdyn.tasks import datasets, image_data, tokens
 from specdyn.tasks.speech_recognition import _SOURCES, BLANK, LabelledSpeech
 
@@ -99,6 +111,40 @@ def test_4_every_intervention_works_in_every_task(name: str, constraint: sd.trai
         measured = Truncation()(task, model, data, after)
     for metric, value in expected.items():
         assert measured[f"top_{metric}"] == pytest.approx(value, abs=1e-4)
+
+
+@each_task
+def test_4_noise_reaches_every_matrix_but_the_last_and_the_branch_that_starts_from_it(name: str) -> None:
+    task = replace(SMOKE[name], steps=2)
+    trunk = sd.train(task, 0, keep=[1], device="cpu", progress=False)
+    start, draws = trunk.checkpoint(1), sd.tasks.generator(0, "perturbation")
+    noisy = perturbed(trunk.model(1), 0.5, draws)
+    old, new = sd.matrices(trunk.model(1)), sd.matrices(noisy)
+    for before, after in zip(old[:-1], new[:-1], strict=True):
+        one, two = (matrix.view.double().flatten().numpy() for matrix in (before, after))
+        assert np.linalg.norm(two) == pytest.approx(np.linalg.norm(one), rel=1e-5)
+        cosine = one @ two / (one @ one)
+        assert cosine == pytest.approx(1 / 1.25**0.5, abs=4 / len(one) ** 0.5)
+    assert torch.equal(old[-1].view, new[-1].view)
+    same, other = (
+        sd.train(task, 0, start=with_weights(start, model), device="cpu", progress=False).checkpoint(2).model
+        for model in (perturbed(trunk.model(1), 0.0, draws), noisy)
+    )
+    end = trunk.checkpoint(2).model
+    assert all(torch.equal(end[key], tensor) for key, tensor in same.items())
+    assert not any(torch.equal(end[matrix.name], other[matrix.name]) for matrix in old)
+
+
+def test_4_it_is_the_noise_of_the_official_code_number_for_number() -> None:
+    model = sd.tasks.build(SMOKE["images"], 0)
+    draws, noisy = torch.Generator().manual_seed(7), perturbed(model, 0.25, torch.Generator().manual_seed(7))
+    weights = [name for name, parameter in model.named_parameters() if parameter.ndim > 1]
+    for name in weights[:-1]:
+        weight = model.get_parameter(name).detach()
+        noise = torch.randn(weight.shape, generator=draws)
+        away = weight + 0.25 * weight.square().sum().sqrt() * noise / noise.square().sum().sqrt()
+        expected = away * (weight.square().sum() / away.square().sum()).sqrt()
+        torch.testing.assert_close(noisy.get_parameter(name).detach(), expected)
 
 
 def test_5_no_file_has_a_name_that_is_not_defined() -> None:
@@ -214,6 +260,113 @@ def test_12_a_recording_holds_every_setting_its_run_is_made_from_again(name: str
     assert recorded == listed
 
 
+def test_13_no_measure_shifts_the_singular_values_it_is_given() -> None:
+    weight = torch.randn(9, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    layer = nn.Linear(6, 9, bias=False)
+    layer.weight = nn.Parameter(weight)
+    s = sd.measure(layer)["weight"].singular_values
+    measures = sd.spectra.effective_rank, sd.spectra.spectral_entropy, sd.spectra.count_rank, sd.spectra.stable_rank
+    for measure in (*measures, sd.spectra.gini, sd.spectra.nuclear_norm):
+        measure(s)
+    assert torch.as_tensor(s).numpy() == pytest.approx(torch.linalg.svdvals(weight).numpy(), rel=1e-12, abs=1e-12)
+
+
+def test_14_no_error_is_swallowed_whatever_it_is() -> None:
+    rooms = [str(ROOT / room) for room in ("lib", "tools", "benchmarks", "book")]
+    ruff = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "E722,S110,S112", *rooms]
+    found = subprocess.run(ruff, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout
+
+
+def test_14_matrices_that_do_not_meet_and_weights_that_are_nan_are_named() -> None:
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(5, 2))
+    with pytest.raises(ValueError, match=r"shape \(3, 4\) writes 3 numbers and one of shape \(2, 5\) reads 5"):
+        sd.measure(model, pairs=[("0.weight", "1.weight")]).alignment(("0.weight", "1.weight"))
+    nn.init.constant_(model[1].weight, float("nan"))
+    with pytest.raises(ValueError, match=r"1\.weight: 10 of 10 entries are NaN or infinite"):
+        sd.measure(model)
+
+
+def test_15_networks_that_are_mixed_often_are_decomposed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decomposed: list[str] = []
+
+    def counting(view: torch.Tensor, *, name: str) -> sd.spectra.SVD:
+        decomposed.append(name)
+        return sd.spectra.decompose(view, name=name)
+
+    monkeypatch.setattr(mixing, "decompose", counting)
+    one, two = (sd.tasks.build(SMOKE["images"], seed) for seed in (0, 1))
+    mixer = Mixer(one, two, 0.5)
+    for share in (0.0, 0.5, 1.0):
+        mixer(top=share, rest=1 - share)
+    names = [matrix.name for matrix in sd.matrices(one)][:-1]
+    assert sorted(decomposed) == sorted(2 * names)
+
+
+@each_task
+def test_16_a_recording_holds_a_number_a_rank_and_no_table(name: str) -> None:
+    recording = sd.train(replace(SMOKE[name], steps=1), 0, device="cpu", progress=False).recording
+    ranks = {matrix.name: min(matrix.shape) for matrix in sd.matrices(sd.tasks.build(SMOKE[name], 0))}
+    assert recording.agreements
+    for matrix, scores in recording.agreements.items():
+        assert scores.shape[0] == len(recording.steps)
+        assert scores[0].size <= ranks[matrix]
+    for scores in recording.alignments.values():
+        assert scores[0].size <= max(ranks.values())
+
+
+@each_task
+def test_17_a_network_is_judged_the_same_whatever_was_drawn_before_and_has_no_barrier_to_itself(name: str) -> None:
+    task = SMOKE[name]
+    data, model = task.data(0, CPU), sd.tasks.build(task, 0).eval()
+    with torch.no_grad():
+        first = task.metrics(model, data)
+        torch.rand(3)
+        assert task.metrics(model, data) == first
+    found = line(task, model, model, data, points=3, batches=2)
+    assert found.barrier() == found.barrier(over="interior") == found.standard_error() == 0
+
+
+@pytest.mark.parametrize("name", ["images", "generation"])
+def test_17_every_example_counts_the_same_in_the_last_batch_too(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = SMOKE[name]
+    data, model = task.data(0, CPU), sd.tasks.build(task, 0).eval()
+    whole = task.metrics(model, data)
+    for module in (sd.tasks.image_data, sd.tasks.image_generation):
+        monkeypatch.setattr(module, "_CHUNK", 7, raising=False)
+    assert task.metrics(model, data) == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_18_heads_are_counted_by_the_network_and_the_last_matrix_is_the_one_it_has_last(heads: int) -> None:
+    model = sd.tasks.Transformer(11, 6, layers=1, width=8, heads=heads, hidden=5)
+    queries = [matrix for matrix in sd.matrices(model, split="heads") if "[q" in matrix.name]
+    assert [matrix.shape for matrix in queries] == [(8 // heads, 8)] * heads
+    backwards = nn.ModuleDict({"z": nn.Linear(4, 4), "a": nn.Linear(4, 2)})
+    noisy = perturbed(backwards, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(noisy["a"].weight, backwards["a"].weight)
+    assert not torch.equal(noisy["z"].weight, backwards["z"].weight)
+
+
+def test_19_statistics_are_estimated_again_where_there_are_any_and_elsewhere_no_batch_is_drawn() -> None:
+    drawn = []
+
+    def batches() -> Iterator[torch.Tensor]:
+        drawn.append(True)
+        yield torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
+
+    groups = nn.Sequential(nn.Linear(4, 6), nn.GroupNorm(2, 6))
+    batch = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))
+    same = reestimate(groups, batches())
+    assert not drawn
+    assert all(torch.equal(groups.state_dict()[key], tensor) for key, tensor in same.state_dict().items())
+    fresh = reestimate(batch, batches())
+    assert drawn
+    given = batch[0](next(batches()))
+    torch.testing.assert_close(fresh[1].running_mean, given.mean(0))
+    torch.testing.assert_close(fresh[1].running_var, given.var(0))
+
+
 def test_20_an_alignment_comes_with_its_chance_level_and_untrained_layers_are_at_it() -> None:
     task, pair = sd.tasks.noisy_labels("laptop"), ("layers.1.weight", "layers.2.weight")
     untrained = [sd.measure(sd.tasks.build(task, seed), pairs=[pair]) for seed in range(10)]
@@ -271,3 +424,21 @@ def test_21_a_test_set_is_there_to_judge_by_apart_from_what_snapshots_report(nam
         judged, watched = task.quality(model, data), task.metrics(model, data)
     assert any(metric.startswith("test_") for metric in judged)
     assert not judged.keys() & watched.keys()
+
+
+@each_task
+def test_29_a_branch_takes_the_trunks_momentum_and_leaves_none_of_its_own_behind(name: str) -> None:
+    task = replace(SMOKE[name], steps=3)
+    trunk = sd.train(task, 0, keep=[2], device="cpu", progress=False)
+    start = trunk.checkpoint(2)
+
+    def end(seed: int, checkpoint: sd.training.Checkpoint) -> dict[str, torch.Tensor]:
+        return sd.train(task, seed, start=checkpoint, device="cpu", progress=False).checkpoint(3).model
+
+    begun = with_weights(start, trunk.model(2))
+    end(1, begun)  # has momentum of its own in the end
+    again, other = end(0, begun), end(0, replace(start, optimizer={**start.optimizer, "state": {}}))
+    trained = trunk.checkpoint(3).model
+    assert begun.digest == trunk.checkpoint(2).digest
+    assert all(torch.equal(tensor, trained[key]) for key, tensor in again.items())
+    assert not all(torch.equal(tensor, trained[key]) for key, tensor in other.items())
