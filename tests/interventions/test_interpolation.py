@@ -69,6 +69,19 @@ def test_a_narrow_barrier_is_found_to_the_tolerance_wherever_it_lies(place: floa
     assert (np.diff(found.at) > 0).all()
 
 
+@pytest.mark.parametrize("hill", [-1, 0, 0.5, 2])
+def test_a_peak_as_wide_as_the_points_are_apart_is_found_wherever_it_lies_on_a_hill_or_in_a_valley(hill: float) -> None:
+    fine = np.linspace(0, 1, 10_001)
+    for place in np.linspace(0, 1, 53):
+
+        def curve(at: Any, batch: int, place: float = place) -> Any:
+            return hill * 4 * at * (1 - at) + np.exp(-(((at - place) / 0.1) ** 2))
+
+        values = curve(fine, 0)
+        true = (values - values[0] - fine * (values[-1] - values[0])).max()
+        assert between(curve).barrier() == pytest.approx(true, abs=0.01)
+
+
 def test_even_points_alone_would_miss_it_and_few_more_do_not() -> None:
     def curve(at: float, batch: int) -> float:
         return float(np.exp(-(((at - 0.55) / 0.04) ** 2)))

@@ -55,7 +55,8 @@ class Line:
     def barrier(self, metric: str = "loss", *, over: Literal["line", "interior"] = "line") -> float:
         """Return the greatest gap on the whole line, which is at least 0 (paper, Equation 6).
 
-        The official code leaves the ends out, over the ``"interior"``: where it is lower between, that is negative.
+        The official code leaves the ends out, over the ``"interior"``: where it is lower between, that is negative, and
+        the closer to an end the nearest point, the less so. It has 11 even points, ``points=11, most=11`` in `line`.
         """
         return float(self.gap(metric)[_span(over)].max())
 
@@ -95,9 +96,9 @@ def line(
     At every point, the ends included, BatchNorm's statistics are estimated again on the task's ``inputs``. Between
     points the loss is taken to bend up to four times as much as at the points around; while it may so rise more than
     ``tolerance`` above the highest one, the middle of that stretch is looked at, until there are ``most`` points (see
-    ``room``). What leaves no trace at any point is not found, such as a peak narrower than a third of their distance:
-    start from more of them. A loss that is not finite ends the search, and the barrier is then infinite or
-    NaN.
+    ``room``). A bell-shaped peak as wide as the first points are apart is so found wherever it lies, also on the flank
+    of a hill; one of half that width may be lost there, and narrower ones anywhere: start from more points. A loss that
+    is not finite ends the search, and the barrier is then infinite or NaN.
 
     The ``batches`` are the task's own with seed 0, whatever the seeds of the networks, so that lines can be compared.
 
