@@ -24,10 +24,15 @@ seeds = [10, 11, 12]  # one trunk, with its branches, for each; verdicts need at
 device = "auto"  # auto, cpu or cuda
 
 # %% tags=["hide-input"]
+import itertools
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
+import pandas as pd
 import torch
+from IPython.display import Markdown
+from scipy.stats import spearmanr
 
 import specdyn as sd
 from specdyn.exercises.linear_mode_connectivity import (
@@ -39,13 +44,31 @@ from specdyn.exercises.linear_mode_connectivity import (
     check_noisy,
     check_reordered,
 )
-from specdyn.interventions import combined, line, match_weights, permuted, reestimate, symmetries
-from specdyn.tasks.task import at_tier
+from specdyn.interventions import (
+    combined,
+    line,
+    match_weights,
+    permuted,
+    perturbed,
+    reestimate,
+    symmetries,
+    with_weights,
+)
+from specdyn.show import spread
+from specdyn.spectra import (
+    agreement,
+    agreement_chance,
+    decompose,
+    matrices,
+    subspace_agreement,
+    subspace_agreement_chance,
+)
+from specdyn.tasks.task import at_tier, generator
+from specdyn.training import side_by_side
 from specdyn.training.loop import resolve_device
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 
-four = ("images", "generation", "speech", "language")
 epoch = at_tier(  # updates in one pass through the training data
     {
         "smoke": {"images": 16},
@@ -58,66 +81,124 @@ epoch = at_tier(  # updates in one pass through the training data
 parting = at_tier(  # epochs after which branches part
     {
         "smoke": (0, 0.5, 1),
-        "laptop": (0, 0.25, 0.5, 1, 3),
+        "laptop": (0, 0.25, 0.75, 2, 5),
         "gpu": (0, 0.2, 1, 3),
         "paper": (0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5),
     },
     tier,
 )
-strengths = at_tier(
-    {"smoke": (0.5,), "laptop": (0.25, 0.5, 1.0), "gpu": (0.5, 1.0), "paper": (0.1, 0.25, 0.5, 1.0, 2.5)}, tier
+strengths = at_tier(  # of noise, beside the size of each matrix
+    {"smoke": (0.5, 2.5), "laptop": (0.5, 1.0, 2.5), "gpu": (0.5, 2.5), "paper": (0.1, 0.25, 0.5, 1.0, 2.5)}, tier
 )
-branch_seeds = at_tier({"smoke": (110, 210), "laptop": (110, 210), "gpu": (110, 210), "paper": (110, 210, 310)}, tier)
+noise_after = at_tier({"smoke": 0.5, "laptop": 2, "gpu": 3, "paper": 5}, tier)  # epochs; one of those of parting
+branch_seeds = at_tier({"paper": (110, 210, 310)} | dict.fromkeys(("smoke", "laptop", "gpu"), (110, 210)), tier)
+gentle = at_tier({"paper": 1e-4} | dict.fromkeys(("smoke", "laptop", "gpu"), 1e-3), tier)  # weight decay of the images
 
 tasks = {name: task for name, task in sd.tasks.four_tasks(tier).items() if name in epoch}
+tasks["images"] = replace(tasks["images"], weight_decay=gentle)
 where = resolve_device(device)
 data = {name: task.data(seeds[0], where) for name, task in tasks.items()}
-splits = {name: [round(share * epoch[name]) for share in parting] for name in tasks}
-way = {
-    name: sorted({task.steps // part for part in (16, 8, 4, 2)}) for name, task in tasks.items()
-}  # kept, to be drawn
+splits = {name: [round(share * steps) for share in parting] for name, steps in epoch.items()}
+moment = {name: round(noise_after * steps) for name, steps in epoch.items()}
+on_the_way = (0.0125, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.625, 0.75, 0.875)  # of training, for paths
+way = {name: sorted({round(share * task.steps) for share in on_the_way}) for name, task in tasks.items()}
 
 # %%
 trunks = {
-    name: {run.seed: run for run in sd.sweep(task, seed=seeds, keep=[*splits[name], *way[name]], device=device)}
+    name: {run.seed: run for run in sd.sweep(task, seed=seeds, keep={*splits[name], *way[name]}, device=device)}
     for name, task in tasks.items()
 }
 
 
 def branched(name, moments, split):
-    """The runs that set out from checkpoints at one step, by trunk and by the seed that orders their data."""
+    """Branches from checkpoints of one step, given by trunk and by the seed that is to order their data."""
     brief = replace(tasks[name], every=tasks[name].steps)  # of branches only checkpoints are read
-    start = {str(trunk): dict.fromkeys(branch_seeds, moment) for trunk, moment in moments.items()}
     keep = [step for step in way[name] if step >= split]
-    runs = sd.sweep(brief, start=start, seed=branch_seeds, keep=keep, device=device)
-    return {trunk: {run.seed: run for run in runs.sel(start=str(trunk))} for trunk in moments}
+    runs = sd.sweep(brief, start=moments, seed=branch_seeds, keep=keep, device=device)
+    return {trunk: {run.seed: run for run in runs.sel(start=trunk)} for trunk in moments}
 
 
 branches = {
-    (name, split): branched(name, {seed: trunk.checkpoint(split) for seed, trunk in trunks[name].items()}, split)
+    (name, split): branched(
+        name, {trunk: dict.fromkeys(branch_seeds, run.checkpoint(split)) for trunk, run in trunks[name].items()}, split
+    )
     for name in tasks
     for split in splits[name]
 }
 
-
 # %% tags=["hide-input"]
 networks = {
-    (name, trunk, split, order): run.model()
+    (name, split, trunk, order): run.model()
     for (name, split), by_trunk in branches.items()
-    for trunk in by_trunk
-    for order, run in {trunk: trunks[name][trunk], **by_trunk[trunk]}.items()
+    for trunk, runs in by_trunk.items()
+    for order, run in ({trunk: trunks[name][trunk]} | runs).items()
 }
 
 
 def ends(name, trunk, split):
-    """The trained networks that were one until a step: the trunk itself, then its branches."""
-    return [networks[name, trunk, split, order] for order in (trunk, *branch_seeds)]
+    """The trained networks that were one until a step: that of the trunk, then those of its branches."""
+    return [networks[name, split, trunk, order] for order in (trunk, *branch_seeds)]
 
 
 def between(name, one, two):
     """What the networks on the line from one to another do."""
-    return line(tasks[name], one, two, data[name], points=6, batches=4, tolerance=0.02)
+    task = tasks[name]
+    return line(task, one.to(where), two.to(where), task.data(seeds[0], where), points=6, batches=4, tolerance=0.02)
 
+
+def with_lines(pairs):
+    """Pairs, dictionaries with task, one and two among their entries, with the line between each."""
+    pairs = list(pairs)
+    jobs = [(pair["task"], pair["one"], pair["two"]) for pair in pairs]
+    found = side_by_side(between, jobs, device=device, name="lines")
+    return [pair | {"line": each} for pair, each in zip(pairs, found, strict=True)]
+
+
+siblings = with_lines(
+    {"task": name, "kind": "one trunk", "split": split, "seed": trunk, "one": one, "two": two}
+    for name in tasks
+    for split in splits[name]
+    for trunk in seeds
+    for one, two in itertools.combinations(ends(name, trunk, split), 2)
+)
+
+# %% tags=["hide-input"]
+share = "share of the second network"
+
+
+def along(pair, number):
+    """The loss along a line, for a figure."""
+    panel = f"parted at step {pair['split']}" if len(tasks) == 1 else f"{pair['task']}, step {pair['split']}"
+    values = {"series": "training loss", "seed": number, share: pair["line"].at, "value": pair["line"].values()}
+    return pd.DataFrame({"panel": panel} | values)
+
+
+def barriers(name, split, kind="line"):
+    """The barriers of all pairs that parted at a step."""
+    found = [pair["line"] for pair in siblings if (pair["task"], pair["split"]) == (name, split)]
+    return [each.barrier(over=kind) for each in found]
+
+
+in_panels = [
+    pair for pair in siblings if pair["split"] in [splits[pair["task"]][i] for i in (0, len(parting) // 2, -1)]
+]
+replace(
+    sd.show.curves(
+        pd.concat(along(pair, number) for number, pair in enumerate(in_panels)),
+        x=share,
+        name="fig-connectivity",
+        caption="Training loss of the networks on the straight line between two trained ones that were one network until the step above the panel. A line a pair: three pairs of "
+        f"each of {len(seeds)} trunks. BatchNorm is estimated again at each point.",
+        ylabel="training loss",
+        columns=3,
+    ),
+    alt="How far the training loss rises above the straight line between two trained networks, by the step at which they parted. "
+    + "; ".join(
+        f"{name}: " + ", ".join(f"{spread(barriers(name, split))} at step {split}" for split in splits[name])
+        for name in tasks
+    )
+    + ".",
+)
 
 # %% [markdown]
 # :::{admonition} On this page
