@@ -56,6 +56,14 @@ def test_a_cell_is_the_mean_of_its_seeds_at_its_row_and_snapshot() -> None:
     assert axes["images"].images[0].get_clim() == axes["speech"].images[0].get_clim() == pytest.approx((0.2, 0.9))
 
 
+def test_what_runs_from_left_to_right_may_be_another_column_than_the_step() -> None:
+    by_noise = TWO.rename(columns={"step": "noise"})
+    _, axes = drawn(by_noise, x="noise")
+    assert np.allclose(axes["images"].images[0].get_array(), drawn(TWO)[1]["images"].images[0].get_array())
+    assert axes["images"].get_xlabel() == "noise"
+    assert "at noise 100" in fingerprint(by_noise, x="noise").alt
+
+
 def test_rows_and_snapshots_keep_their_order_whatever_the_order_of_the_table() -> None:
     rows = {"z": [1.0, 2.0, 3.0, 4.0], "a": [5.0, 6.0, 7.0, 8.0]}
     late_steps_first = cells("p", rows).sort_values("step", ascending=False, kind="stable")

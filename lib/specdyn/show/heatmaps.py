@@ -28,6 +28,7 @@ def fingerprint(
     caption: str,
     quantity: str,
     row: str = "series",
+    x: str = "step",
     columns: int = 2,
     limits: tuple[float, float] | None = None,
     signed: bool = False,
@@ -37,11 +38,12 @@ def fingerprint(
 
     ``data`` as `over_steps` makes it: panel, series, seed, step, value; colour is the mean over the seeds that
     have a value there, and where none has, there is none. ``row`` names the column that has a row of cells for
-    each of its values. Snapshots are equally wide, whatever the steps between them. ``quantity`` stands beside
+    each of its values, ``x`` the one that runs from left to right where that is not the step. Snapshots are equally
+    wide, whatever the steps between them. ``quantity`` stands beside
     the colours, which run from dark to bright between ``limits``, by default the extremes; with ``signed`` from
     orange over white at zero to purple. ``mark``: by panel, a step at which a line is drawn.
     """
-    maps = {str(panel): _mean_over_seeds(part, row) for panel, part in data.groupby("panel", sort=False)}
+    maps = {str(panel): _mean_over_seeds(part, row, x) for panel, part in data.groupby("panel", sort=False)}
     marked = {panel: step for panel, step in (mark or {}).items() if panel in maps}
     low, high = limits or _extremes([table.to_numpy() for table in maps.values()], signed)
 
@@ -52,26 +54,26 @@ def fingerprint(
             image = ax.imshow(table, cmap=colors, vmin=low, vmax=high, aspect="auto", interpolation="nearest")
             beside = list(maps.values())[i - 1] if i % columns else None
             _label(ax, table, named=beside is None or list(beside.index) != list(table.index))
-            ax.set(title=panel, xlabel="step")
+            ax.set(title=panel, xlabel=x)
             if panel in marked:
                 ax.axvline(_place(table, marked[panel]), color="#ffffff", linewidth=2.6)
                 ax.axvline(_place(table, marked[panel]), color="#222832", linewidth=1.2, linestyle="--")
         figure.colorbar(image, ax=axes, location="top", label=quantity, aspect=50, shrink=0.6)
         return figure
 
-    over = "mean over the seeds that got there" if _cut_short(data) else "mean over seeds"
-    return Figure(draw, name, caption, _in_words(maps, quantity, over, marked), data)
+    over = "mean over the seeds that got there" if _cut_short(data, x) else "mean over seeds"
+    return Figure(draw, name, caption, _in_words(maps, quantity, x, over, marked), data)
 
 
-def _cut_short(data: pd.DataFrame) -> bool:
+def _cut_short(data: pd.DataFrame, x: str) -> bool:
     """Whether a seed ends before the others of its panel, as a run that diverged does."""
-    last = data.dropna(subset="value").groupby(["panel", "seed"])["step"].max()
+    last = data.dropna(subset="value").groupby(["panel", "seed"])[x].max()
     return bool((last.groupby("panel").nunique() > 1).any())
 
 
-def _mean_over_seeds(part: pd.DataFrame, row: str) -> pd.DataFrame:
+def _mean_over_seeds(part: pd.DataFrame, row: str, x: str) -> pd.DataFrame:
     """Return a table with a row for each value of ``row``, in the order in which they come, and a column a step."""
-    means = part.groupby([row, "step"], sort=False)["value"].mean().unstack("step")
+    means = part.groupby([row, x], sort=False)["value"].mean().unstack(x)
     return means.loc[part[row].unique(), sorted(means.columns)]
 
 
@@ -108,17 +110,17 @@ def _place(table: pd.DataFrame, step: float) -> float:
     return float(np.interp(step, table.columns, np.arange(table.shape[1])))
 
 
-def _in_words(maps: Mapping[str, pd.DataFrame], quantity: str, over: str, marked: Mapping[str, float]) -> str:
-    lines = {panel: f" (a line marks step {step:g})" for panel, step in marked.items()}
-    said = [f"{panel}{lines.get(panel, '')}: {_said(table)}" for panel, table in maps.items()]
-    return f"{quantity[0].upper()}{quantity[1:]} by row and step, {over}. {'; '.join(said)}."
+def _in_words(maps: Mapping[str, pd.DataFrame], quantity: str, x: str, over: str, marked: Mapping[str, float]) -> str:
+    lines = {panel: f" (a line marks {x} {step:g})" for panel, step in marked.items()}
+    said = [f"{panel}{lines.get(panel, '')}: {_said(table, x)}" for panel, table in maps.items()]
+    return f"{quantity[0].upper()}{quantity[1:]} by row and {x}, {over}. {'; '.join(said)}."
 
 
-def _said(table: pd.DataFrame) -> str:
+def _said(table: pd.DataFrame, x: str) -> str:
     first, last = table.iloc[:, 0], table.iloc[:, -1]
     said = (
-        f"{len(table)} {'row' if len(table) == 1 else 'rows'}, mean {first.mean():.2g} at step {first.name} and "
-        f"{last.mean():.2g} at step {last.name}"
+        f"{len(table)} {'row' if len(table) == 1 else 'rows'}, mean {first.mean():.2g} at {x} {first.name} and "
+        f"{last.mean():.2g} at {x} {last.name}"
     )
     if len(table) == 1 or last.isna().all():
         return said
