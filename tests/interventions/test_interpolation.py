@@ -52,7 +52,7 @@ def between(curve: Callable[[float, int], float], **settings: Any) -> Line:
 
 @pytest.mark.parametrize("place", [0.5, 0.514, 0.527, 0.537, 0.55, 0.04, 0.96])
 @pytest.mark.parametrize("width", [0.3, 0.1, 0.05, 0.03])
-def test_a_narrow_barrier_is_found_to_the_tolerance_wherever_it_lies(place: float, width: float) -> None:
+def test_a_narrow_barrier_by_itself_is_found_to_the_tolerance(place: float, width: float) -> None:
     def curve(at: float, batch: int) -> float:
         return 2 + 3 * at + 0.7 * float(np.exp(-(((at - place) / width) ** 2)))
 
