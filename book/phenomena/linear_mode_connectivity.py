@@ -31,7 +31,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from scipy.stats import spearmanr
 
 import specdyn as sd
@@ -213,30 +213,791 @@ replace(
 #
 # ### Branches
 #
+# A *trunk* is trained to its end, and its full state is kept on the way: weights, momentum, BatchNorm's running statistics, the place in the learning-rate schedule. A *branch* starts
+# from one of these states and differs from the trunk in nothing but the order in which it sees the data, which follows from its own seed. So a branch with the *trunk's* seed must
+# be the trunk, to the last bit:
+
+# %%
+first, last = seeds[0], splits["images"][-1]
+brief = replace(tasks["images"], every=tasks["images"].steps)
+again = sd.train(brief, seed=first, start=trunks["images"][first].checkpoint(last), device=device, progress=False)
+states = [run.checkpoint(brief.steps) for run in (trunks["images"][first], again)]
+print(
+    f"a branch at step {last} with the trunk's own order ends bit for bit where the trunk does: "
+    f"{states[0].digest == states[1].digest}"
+)
+
+# %% [markdown]
+# That is no matter of course. `load_state_dict` of an optimizer keeps references to the momentum of the state that it is given: a second branch from the same state then begins with the
+# momentum at which the first one ended. The library copies what it restores. It also means that the trunk *is* one more branch at every split point, at no cost.
+#
 # ### Barriers
+#
+# Networks on the straight line between two have the weights $(1-\alpha) W_1 + \alpha W_2$. The {term}`barrier` is how far the loss rises, at most, above the straight line between the
+# losses of the two. In three lines:
+
+
+# %%
+def highest(at, losses):
+    straight = (1 - at) * losses[0] + at * losses[-1]
+    return (losses - straight).max()
+
+
+one = siblings[0]["line"]
+print(f"the same as the library's: {np.isclose(highest(one.at, one.values()), one.barrier())}")
+
+# %% [markdown]
+# The library looks at more points where the loss bends, so that a narrow barrier is not stepped over, and says how much *room* is left for one between the points. BatchNorm's
+# statistics are estimated again at every point {cite}`jordan2023repair`. Losses are means over the same few batches for all pairs, so a barrier has a standard error. Two definitions are in
+# use: the paper's, over the whole line with its ends, is never negative; the official code leaves the ends out, and can be.
+
+
+# %% tags=["hide-input"]
+def mean_over(found):
+    return float(np.mean(list(found)))
+
+
+def row_of(name, split):
+    """What was found between the pairs that parted at a step."""
+    found = [pair["line"] for pair in siblings if (pair["task"], pair["split"]) == (name, split)]
+    errors = [100 * each.barrier("train_error") for each in found if "train_error" in each.metrics]
+    return {
+        "": f"{name}, step {split}" if len(tasks) > 1 else f"step {split}",
+        "barrier": spread([each.barrier() for each in found]),
+        "inside only": spread([each.barrier(over="interior") for each in found]),
+        "standard error": spread([each.standard_error() for each in found], 3),
+        "room": spread([each.room for each in found], 3),
+        "points on a line": spread([len(each.at) for each in found], 0),
+        "barrier in error, points": spread(errors, 1) if errors else "",
+    }
+
+
+pd.DataFrame(row_of(name, split) for name in tasks for split in splits[name]).set_index("")
 
 # %% [markdown]
 # ## Through its spectrum
+#
+# What do the two ends have in common? Component by component, the {term}`agreement` is $|\langle u_j, u'_j\rangle \langle v_j, v'_j\rangle|$: 1 if both matrices have the same $j$-th left and
+# right singular vectors. The paper's score {cite}`yunis2024approaching` is the mean over the first ten. We take the mean of that over all matrices with at least 16 components; in smaller ones
+# ten are most of what there is.
+
+
+# %%
+@cache
+def components(network):
+    """The decompositions of a network's matrices."""
+    return {matrix.name: decompose(matrix.view, name=matrix.name) for matrix in matrices(network)}
+
+
+judged = {
+    name: [matrix.name for matrix in matrices(trunks[name][seeds[0]].model()) if min(matrix.shape) >= 16]
+    for name in tasks
+}
+
+
+def agreements(name, one, two):
+    """Agreement component by component, for each of the matrices that are judged."""
+    one, two = components(one), components(two)
+    return {key: agreement(one[key], two[key]).nan_to_num(0).numpy() for key in judged[name]}
+
+
+def score(values):
+    """The mean over the first ten components, and of that the mean over the matrices."""
+    return mean_over(found[:10].mean() for found in values.values())
+
+
+# %% tags=["hide-input"]
+def weights(name, network):
+    """The matrices that are judged."""
+    return {matrix.name: matrix.view.double() for matrix in matrices(network) if matrix.name in judged[name]}
+
+
+def spaces(name, one, two):
+    """How much of the spaces of the ten largest components is shared, in whatever order; mean over the matrices."""
+    one, two = components(one), components(two)
+    return mean_over(float(subspace_agreement(one[key], two[key])) for key in judged[name])
+
+
+def distance(name, one, two):
+    """How far two networks lie apart, as a share of their size; mean over the matrices."""
+    one, two = weights(name, one), weights(name, two)
+    return mean_over(float((one[key] - two[key]).norm() / (one[key].norm() * two[key].norm()).sqrt()) for key in one)
+
+
+def at_random(name, one, two, seed):
+    """The agreement of networks with the same middle and the same distance, but apart in a random direction."""
+    one, two = weights(name, one), weights(name, two)
+    found = {}
+    for key in one:
+        middle, half = (one[key] + two[key]) / 2, (one[key] - two[key]).norm() / 2
+        noise = torch.randn(middle.shape, generator=generator(seed, "apart", key), dtype=torch.float64)
+        noise *= half / noise.norm()
+        found[key] = agreement(decompose(middle + noise), decompose(middle - noise)).numpy()
+    return score(found)
+
+
+def row(pair):
+    """What is read off a pair and its line."""
+    which, found = (pair["task"], pair["one"], pair["two"]), pair["line"]
+    return {key: value for key, value in pair.items() if key not in ("one", "two", "line")} | {
+        "barrier": found.barrier(),
+        "standard error": found.standard_error(),
+        "room": found.room,
+        "error": found.barrier("train_error") if "train_error" in found.metrics else np.nan,
+        "agreement": score(agreements(*which)),
+        "spaces": spaces(*which),
+        "distance": distance(*which),
+        "at random": at_random(*which, pair["seed"]),
+    }
+
+
+together = pd.DataFrame(row(pair) for pair in siblings)
+
+
+def unrelated(name, of=agreement_chance):
+    """The agreement to be expected of unrelated matrices of these shapes; mean over those that are judged."""
+    return mean_over(
+        of(*matrix.shape) for matrix in matrices(trunks[name][seeds[0]].model()) if matrix.name in judged[name]
+    )
+
+
+chance = {name: unrelated(name) for name in tasks}
+chance_of_spaces = {name: unrelated(name, lambda m, n: subspace_agreement_chance(m, n, 10)) for name in tasks}
+
+
+def panels(table, columns, x):
+    """Rows for a figure with a panel for each task and each of some columns of a table of pairs."""
+    return pd.concat(
+        pd.DataFrame(
+            {
+                "panel": title if len(tasks) == 1 else f"{name}: {title}",
+                "series": part["kind"],
+                "seed": part["seed"],
+                x: part[x],
+                "value": part[column],
+            }
+        )
+        for name, part in table.groupby("task", sort=False)
+        for column, title in columns.items()
+    )
+
+
+measures = {"barrier": "barrier in the loss", "agreement": "agreement of the ten largest"}
+sd.show.by_setting(
+    panels(together, measures, "split"),
+    x="split",
+    name="fig-connectivity-splits",
+    caption="Barrier between two branches, and agreement of the singular vectors of their weights, against the step at which they parted. A dot a pair, a line through the medians.",
+    ylabel="barrier or agreement",
+    sharey=False,
+)
+
+# %% [markdown]
+# Which components are these? The first ones: below the top, two ends have hardly a direction in common, whenever they parted. And the score depends on the layer:
+
+
+# %% tags=["hide-input"]
+def by_component(pairs, x):
+    """Agreement component by component of one matrix of each task, for a heat map."""
+    return pd.DataFrame(
+        {
+            "panel": f"{pair['task']}, {example[pair['task']]}",
+            "series": str(j + 1),
+            "seed": pair["seed"],
+            x: pair[x],
+            "value": value,
+        }
+        for pair in pairs
+        for j, value in enumerate(agreements(pair["task"], pair["one"], pair["two"])[example[pair["task"]]][:100])
+    )
+
+
+def by_matrix(pairs, x):
+    """The score of every matrix, for a heat map."""
+    return pd.DataFrame(
+        {
+            "panel": f"{pair['task']}, {pair['kind']}",
+            "series": key,
+            "seed": pair["seed"],
+            x: pair[x],
+            "value": float(found[:10].mean()),
+        }
+        for pair in pairs
+        for key, found in agreements(pair["task"], pair["one"], pair["two"]).items()
+    )
+
+
+example = {name: keys[2 * len(keys) // 3] for name, keys in judged.items()}  # two thirds of the way through
+sd.show.fingerprint(
+    by_component(siblings, "split"),
+    x="split",
+    name="fig-connectivity-components",
+    caption="Agreement of two branches, component by component (the largest on top) of one matrix, against the step at which they parted. The mean over all pairs.",
+    quantity="agreement",
+    limits=(0, 1),
+)
+
+# %% tags=["hide-input"]
+sd.show.fingerprint(
+    by_matrix(siblings, "split"),
+    x="split",
+    name="fig-connectivity-layers",
+    caption="The score of every matrix, from the first (on top) to the last, against the step at which the branches parted. The mean over all pairs.",
+    quantity="agreement of the ten largest",
+    limits=(0, 1),
+)
+
+
+# %% [markdown]
+# ### What a sceptic would ask
+#
+# **Did components only change places?** Singular values lie close together, and the score compares the fifth component with the fifth alone. What the *spaces* of the ten largest share does not
+# depend on their order.
+#
+# **Have branches that part late simply had no time to move?** Then the network from which they parted would agree with the ends as they do with each other.
+#
+# **Is it distance alone?** Take two networks with the same middle and at the same distance from each other, but apart in a *random* direction. What agreement does that leave?
+
+
+# %% tags=["hide-input"]
+def with_parting(pair):
+    """Agreement of both ends with the network from which they parted."""
+    parted = trunks[pair["task"]][pair["seed"]].model(pair["split"])
+    return mean_over(score(agreements(pair["task"], pair[end], parted)) for end in ("one", "two"))
+
+
+together["with parting"] = [with_parting(pair) for pair in siblings]
+pd.DataFrame(
+    {
+        "": f"{name}, step {split}" if len(tasks) > 1 else f"step {split}",
+        "distance": spread(part["distance"]),
+        "agreement of the ends": spread(part["agreement"]),
+        "with the network they parted from": spread(part["with parting"]),
+        "at that distance in a random direction": spread(part["at random"]),
+        "spaces of ten, shared": spread(part["spaces"]),
+    }
+    for (name, split), part in together.groupby(["task", "split"], sort=False)
+).set_index("")
+
+# %% tags=["remove-input"]
+Markdown(
+    f"Unrelated matrices of these shapes have an agreement of {spread(chance.values(), 3)} and share {spread(chance_of_spaces.values())} of such spaces. So components do change places: more is shared than "
+    "the score says, and it rises in the same way. And the answers to the other questions are not what one might expect. The ends agree *more* with each other than with the network they parted from: much of what "
+    "they share was not there yet, and both have learned it since. And a random difference of the same size would leave *more* agreement, not less: where branches differ, they differ in their "
+    "top components more than in others."
+)
 
 # %% [markdown]
 # ## Other beginnings, the same data
+#
+# Perhaps it is the data that decide the top directions, and all branches saw the same. So we compare branches of *different* trunks that had the data in the very same order from the split point on.
+
+# %%
+others = with_lines(
+    {"task": name, "kind": "other trunks", "split": split, "seed": one, "with": two}
+    | {"one": networks[name, split, one, branch_seeds[0]], "two": networks[name, split, two, branch_seeds[0]]}
+    for name in tasks
+    for split in splits[name]
+    for one, two in itertools.combinations(seeds, 2)
+)
+
+# %% tags=["hide-input"]
+apart = pd.DataFrame([row(pair) for pair in others], columns=[*together.columns.drop("with parting"), "with"])
+sd.show.by_setting(
+    panels(pd.concat([together, apart] if len(apart) else [together]), measures, "split"),
+    x="split",
+    name="fig-connectivity-others",
+    caption="Barrier and agreement between branches of one trunk and between branches of different trunks, which had the data in the same order from the split point on. A dot a pair.",
+    ylabel="barrier or agreement",
+    sharey=False,
+)
+
+# %% tags=["hide-input"]
+sd.show.fingerprint(
+    by_matrix([*siblings, *others], "split"),
+    x="split",
+    name="fig-connectivity-others-layers",
+    caption="The score of every matrix for branches of one trunk and of different trunks. The mean over all pairs.",
+    quantity="agreement of the ten largest",
+    limits=(0, 1),
+)
 
 # %% [markdown]
+# Between trunks the wall stands wherever the branches parted, and agreement stays at chance. The common data do not make common directions: the beginning does. (Up to the order of the channels,
+# that is, to which agreement is blind; see [below](connectivity-permutations).)
+#
 # ## An intervention: noise
+#
+# If shared top directions connect two branches, then destroying them should part the branches again. So noise is added to every matrix but the last, as large as $\eta$ times the matrix itself,
+# different noise in either branch; each matrix is then brought back to its former norm. From there training goes on to the end.
+
+
+# %%
+def shaken(name, strength):
+    """The trunks at one moment with noise of a strength, other noise for each branch, by trunk and by branch."""
+    task, step = tasks[name], moment[name]
+
+    def with_weights_of(run, order):
+        noisy = perturbed(run.model(step), strength, generator(order, "perturbation"))
+        return with_weights(run.checkpoint(step), reestimate(noisy.to(where), task.inputs(data[name])))
+
+    return {
+        trunk: {order: with_weights_of(run, order) for order in branch_seeds} for trunk, run in trunks[name].items()
+    }
+
+
+noise = {
+    (name, strength): branched(name, shaken(name, strength), moment[name]) for name in tasks for strength in strengths
+}
+noisy = with_lines(
+    {"task": name, "kind": "noise", "strength": strength, "seed": trunk, "one": one.model(), "two": two.model()}
+    for (name, strength), by_trunk in noise.items()
+    for trunk, runs in by_trunk.items()
+    for one, two in itertools.combinations(runs.values(), 2)
+)
+
+# %% tags=["hide-input"]
+quiet = [
+    pair | {"kind": "noise", "strength": 0.0} for pair in siblings if pair["split"] == moment[pair["task"]]
+]  # branches of the same moment without noise
+shaken_apart = pd.DataFrame(row(pair) for pair in [*quiet, *noisy])
+sd.show.by_setting(
+    panels(shaken_apart, measures, "strength").rename(columns={"strength": "strength of the noise"}),
+    x="strength of the noise",
+    name="fig-connectivity-noise",
+    caption=f"Barrier and agreement at the end, against the strength of noise in the weights {noise_after:g} epochs after the beginning. Without noise: branches that parted at that step. A dot a pair.",
+    ylabel="barrier or agreement",
+    sharey=False,
+)
+
+# %% tags=["hide-input"]
+sd.show.fingerprint(
+    by_component([*quiet, *noisy], "strength"),
+    x="strength",
+    name="fig-connectivity-noise-components",
+    caption="Agreement component by component (the largest on top) of one matrix, against the strength of the noise. The mean over all pairs.",
+    quantity="agreement",
+    limits=(0, 1),
+)
+
+# %% [markdown]
+# ## What tells the height of the barrier?
+#
+# In every one of these experiments agreement falls as the barrier rises. But distance rises as well. Which of the two is the better guide? Here are all pairs against either.
+
+# %% tags=["hide-input"]
+kinds = [together, apart, shaken_apart[shaken_apart["strength"] > 0]]
+everything = pd.concat([kind for kind in kinds if len(kind)], ignore_index=True)
+
+
+def against(column, xlabel, name, caption):
+    """All pairs, their barrier against something else."""
+    shown = everything.rename(columns={column: xlabel, "kind": "series", "barrier": "barrier in the loss"})
+    related = "; ".join(
+        f"{kind}: {spread(part[xlabel])} with barriers of {spread(part['barrier in the loss'])}"
+        for kind, part in shown.groupby("series", sort=False)
+    )
+    return sd.show.scatter(
+        shown[["task", "series", "seed", xlabel, "barrier in the loss"]],
+        x=xlabel,
+        y="barrier in the loss",
+        name=name,
+        caption=caption,
+        alt=f"Barrier against {xlabel}. {related}.",
+    )
+
+
+against(
+    "agreement", "agreement of the ten largest", "fig-connectivity-agreement", "All pairs: barrier against agreement."
+)
+
+# %% tags=["hide-input"]
+against(
+    "distance",
+    "distance as a share of size",
+    "fig-connectivity-distance",
+    "The same pairs: barrier against their distance, as a share of the size of each matrix.",
+)
+
+
+# %% tags=["hide-input"]
+def related(table, column):
+    """Rank correlation of the barrier with something else."""
+    return float(spearmanr(table["barrier"], table[column]).statistic)
+
+
+def of_trunk(name, trunk):
+    """Pairs of one trunk, with noise and without."""
+    found = everything[(everything["task"] == name) & (everything["seed"] == trunk)]
+    return found[found["kind"] != "other trunks"]
+
+
+guides = {"agreement": "agreement", "spaces": "spaces of ten, shared", "distance": "distance"}
+pd.DataFrame(
+    {
+        "": f"{name}, {title}" if len(tasks) > 1 else title,
+        "pairs of one trunk, with noise and without": spread(
+            [related(of_trunk(name, trunk), column) for trunk in seeds]
+        ),
+        "pairs that parted at one step": spread(
+            [related(part, column) for _, part in together[together["task"] == name].groupby("split")]
+        ),
+    }
+    for name in tasks
+    for column, title in guides.items()
+).set_index("")
+
+# %% [markdown]
+# The first column is a rank correlation over all pairs of a trunk, with its spread over trunks. The second asks a harder question. Among pairs that parted at the *same* step, does the one that
+# agrees more have the lower barrier? It is taken over all trunks, for each split point.
 
 # %% [markdown]
 # ## Beyond the paper
 
 # %% [markdown]
 # ## When this fails
+#
+# If branches that share no top directions are always walled off from each other, then there must be a wall wherever branches of one initialisation share none. Here is an easier task for the same
+# network: plain digits, without clutter. The branches part at initialisation.
+
+# %%
+easier = at_tier(
+    {
+        "smoke": {"dataset": "digits"},
+        "laptop": {"dataset": "digits", "train_size": 1_200, "validation_size": 200, "steps": 120, "milestones": (90,)},
+        "gpu": {"dataset": "mnist"},
+        "paper": {"dataset": "mnist"},
+    },
+    tier,
+)
+plain = replace(tasks["images"], **easier)
+plain_trunks = {run.seed: run for run in sd.sweep(plain, seed=seeds, keep=[0], device=device)}
+start = {trunk: {branch_seeds[0]: run.checkpoint(0)} for trunk, run in plain_trunks.items()}
+plain_branches = sd.sweep(plain, start=start, seed=branch_seeds[:1], device=device)
+
+# %% tags=["hide-input"]
+plain_pairs = [
+    {"task": "images", "kind": "plain digits", "split": 0, "seed": trunk, "one": run.model()}
+    | {"two": plain_branches.sel(start=trunk)[0].model()}
+    for trunk, run in plain_trunks.items()
+]
+on_plain = [
+    line(
+        plain,
+        pair["one"].to(where),
+        pair["two"].to(where),
+        plain.data(seeds[0], where),
+        points=6,
+        batches=4,
+        tolerance=0.02,
+    )
+    for pair in plain_pairs
+]
+without = pd.DataFrame(row(pair | {"line": found}) for pair, found in zip(plain_pairs, on_plain, strict=True))
+cluttered = together[together["task"] == "images"]
+LIMIT = 0.02  # of error: what is more, is not linearly connected (Frankle et al. 2020)
+walled = cluttered[cluttered["error"] >= LIMIT]
+pd.DataFrame(
+    {
+        "": title,
+        "loss of the ends": spread(losses, 3),
+        "barrier": spread(part["barrier"], 3),
+        "barrier in error, points": spread(100 * part["error"], 1),
+        "agreement of the ten largest": spread(part["agreement"]),
+        "distance": spread(part["distance"]),
+    }
+    for title, part, losses in (
+        ("plain digits, parted at step 0", without, [each.values()[i] for each in on_plain for i in (0, -1)]),
+        *(
+            (
+                f"with clutter, parted at step {split}",
+                cluttered[cluttered["split"] == split],
+                [
+                    pair["line"].values()[i]
+                    for pair in siblings
+                    if (pair["task"], pair["split"]) == ("images", split)
+                    for i in (0, -1)
+                ],
+            )
+            for split in splits["images"]
+        ),
+    )
+).set_index("")
+
+# %% [markdown]
+# No barrier, and hardly a top direction in common. Where a task leaves room to spare, networks whose top components differ can be averaged all the same. So shared directions are not *necessary* for a
+# connection.
 
 # %% [markdown]
 # ## Claims
 #
+# Every number below is for pairs of one trunk. How much two networks share is put on one scale: 0 is what unrelated matrices of these shapes share, 1 is what the branches do that parted last. Below
+# a tenth we say that they share *nothing*.
+#
 # ### Of the paper
+
+
+# %% tags=["hide-input"]
+def pairs_of(table, name, trunk, **where):
+    """Rows of a table of pairs that have to do with a trunk."""
+    mine = table["seed"] == trunk
+    if "with" in table:
+        mine |= table["with"] == trunk
+    found = table[(table["task"] == name) & mine]
+    for column, value in where.items():
+        found = found[found[column] == value]
+    return found
+
+
+def at_split(name, trunk, place):
+    return pairs_of(together, name, trunk, split=splits[name][place])
+
+
+def shared(name, trunk, values):
+    """Agreement on the scale from unrelated matrices, 0, to branches that parted last, 1."""
+    most = at_split(name, trunk, -1)["agreement"].mean()
+    return (np.asarray(values) - chance[name]) / (most - chance[name])
+
+
+def surely(table, sign):
+    """Barriers with twice their standard error taken off (-1), or put on with the room between points (1)."""
+    return table["barrier"] + sign * 2 * table["standard error"] + (table["room"] if sign > 0 else 0)
+
+
+def goes_away(name, trunk):
+    early, late = at_split(name, trunk, 0), at_split(name, trunk, -1)
+    return bool((surely(early, -1) > 0).all() and (surely(late, 1) <= 0.1 * early["barrier"].mean()).all())
+
+
+def goes_together(name, trunk):
+    early = shared(name, trunk, at_split(name, trunk, 0)["agreement"])
+    return bool(related(pairs_of(together, name, trunk), "agreement") <= -0.7 and (early < 0.1).all())
+
+
+def top_and_rest(name, trunk):
+    """Agreement above chance of the first quarter and the second half of the components, by matrix, at the last split."""
+    one, *rest = ends(name, trunk, splits[name][-1])
+    found = [agreements(name, *pair) for pair in itertools.combinations([one, *rest], 2)]
+    shapes = {matrix.name: matrix.shape for matrix in matrices(one)}
+    by_name = {
+        key: np.mean([each[key] for each in found], axis=0) - agreement_chance(*shapes[key]) for key in judged[name]
+    }
+    return np.array([[each[: len(each) // 4].mean(), each[len(each) // 2 :].mean()] for each in by_name.values()])
+
+
+def stays_walled(name, trunk):
+    found = pairs_of(apart, name, trunk)
+    wall = at_split(name, trunk, 0)["barrier"].mean()
+    return bool((surely(found, -1) > wall / 2).all() and (shared(name, trunk, found["agreement"]) < 0.1).all())
+
+
+def by_strength(name, trunk, column):
+    return pairs_of(shaken_apart, name, trunk).groupby("strength")[column].mean()
+
+
+def half_way_at(values):
+    """Between which two values of a setting something is half-way from its first value to its last."""
+    goal = (values.iloc[0] + values.iloc[-1]) / 2
+    return int(np.argmax((values.to_numpy() > goal) != (values.iloc[0] > goal)))
+
+
+def falls_apart(name, trunk):
+    wall, common = by_strength(name, trunk, "barrier"), by_strength(name, trunk, "agreement")
+    most = pairs_of(shaken_apart, name, trunk, strength=max(strengths))
+    return bool(
+        wall.is_monotonic_increasing
+        and common.is_monotonic_decreasing
+        and (surely(most, -1) > wall.iloc[0]).all()
+        and shared(name, trunk, common.iloc[-1]) < 0.1
+        and abs(half_way_at(wall) - half_way_at(common)) <= 1
+    )
+
+
+tests = {
+    (claim, name): [bool(test(name, trunk)) for trunk in seeds]
+    for name in tasks
+    for claim, test in {
+        "C11.1": goes_away,
+        "C11.2": goes_together,
+        "C11.3": lambda name, trunk: all(top >= 2 * rest for top, rest in top_and_rest(name, trunk)),
+        "C12.1": stays_walled,
+        "C13.1": falls_apart,
+    }.items()
+}
+
+
+def means(name, table, column):
+    """The mean of a column at every split point or strength, for each seed."""
+    x = "strength" if "strength" in table else "split"
+    found = [pairs_of(table, name, trunk).groupby(x)[column].mean() for trunk in seeds]
+    return {f"{column}, {x} {value:g}": [each[value] for each in found] for value in found[0].index}
+
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "C11.1",
+            "Branches that part at initialisation have a barrier between them, branches that part later next to none: at the first split point it is above twice its standard error in every pair, at the "
+            "last below a tenth of that.",
+            holds=tests["C11.1", name],
+            tier=tier,
+            task=name,
+            measured=means(name, together, "barrier"),
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "C11.2",
+            "The barrier falls as the agreement of top singular vectors rises, with a rank correlation of -0.7 or below over all pairs, and branches that part at initialisation share nothing.",
+            holds=tests["C11.2", name],
+            tier=tier,
+            task=name,
+            measured={"rank correlation": [related(pairs_of(together, name, trunk), "agreement") for trunk in seeds]}
+            | means(name, together, "agreement"),
+            chance=chance[name],
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "C11.3",
+            "Branches agree in their top ranks: those that part last share, above chance, at least twice as much in the first quarter of the components of every matrix as in the second half.",
+            holds=tests["C11.3", name],
+            tier=tier,
+            task=name,
+            measured={
+                "smallest of the matrices' ratios": [
+                    min(top / max(rest, 1e-9) for top, rest in top_and_rest(name, trunk)) for trunk in seeds
+                ],
+                "first quarter": [top_and_rest(name, trunk)[:, 0].mean() for trunk in seeds],
+                "second half": [top_and_rest(name, trunk)[:, 1].mean() for trunk in seeds],
+            },
+            chance=0.0,
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "C12.1",
+            "Branches of different trunks with the data in the same order share nothing, and between them is a barrier of at least half that between branches that part at initialisation, whichever the split "
+            "point.",
+            holds=tests["C12.1", name],
+            tier=tier,
+            task=name,
+            measured=means(name, apart, "barrier") | means(name, apart, "agreement"),
+            chance=chance[name],
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "C13.1",
+            "The stronger the noise, the higher the barrier and the smaller the agreement, until branches share nothing; and both are half-way there at the same strength, to within one of those tried.",
+            holds=tests["C13.1", name],
+            tier=tier,
+            task=name,
+            measured=means(name, shaken_apart, "barrier") | means(name, shaken_apart, "agreement"),
+            chance=chance[name],
+        )
+    )
 
 # %% [markdown]
 # ### Of this book
+
+
+# %% tags=["hide-input"]
+def at_every_split(name, trunk, column, sign):
+    """Whether the mean of a column lies above (1) or below (-1) that of the agreement of the ends, wherever they parted."""
+    found = pairs_of(together, name, trunk).groupby("split")[[column, "agreement"]].mean()
+    return bool((sign * (found[column] - found["agreement"]) > 0).all())
+
+
+def as_good_a_guide(name, trunk):
+    mine = of_trunk(name, trunk)
+    return abs(related(mine, "distance")) >= abs(related(mine, "agreement")) - 0.05
+
+
+def connected_without(trunk):
+    mine, wall = pairs_of(without, "images", trunk), at_split("images", trunk, 0)["barrier"].mean()
+    theirs = pairs_of(walled, "images", trunk)["agreement"]
+    return bool(
+        (mine["error"] < LIMIT).all()
+        and (surely(mine, 1) < 0.1 * wall).all()
+        and (mine["agreement"] <= theirs.max()).all()
+    )
+
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "L1",
+            "What branches have in common was in part not there when they parted: wherever they do, they agree more with each other than with the network they parted from.",
+            holds=[at_every_split(name, trunk, "with parting", -1) for trunk in seeds],
+            tier=tier,
+            task=name,
+            measured=means(name, together, "with parting") | means(name, together, "agreement"),
+            chance=chance[name],
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "L2",
+            "Distance tells the height of the barrier as well as agreement does: over all pairs of a trunk, with noise and without, its rank correlation with the barrier is as strong, to within 0.05.",
+            holds=[as_good_a_guide(name, trunk) for trunk in seeds],
+            tier=tier,
+            task=name,
+            measured={
+                f"rank correlation, {title}": [related(of_trunk(name, trunk), column) for trunk in seeds]
+                for column, title in guides.items()
+            },
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    display(
+        sd.claim(
+            "L3",
+            "Branches agree less than their distance asks for: wherever they part, networks with the same middle and distance, but apart in a random direction, agree more.",
+            holds=[at_every_split(name, trunk, "at random", 1) for trunk in seeds],
+            tier=tier,
+            task=name,
+            measured=means(name, together, "at random") | means(name, together, "agreement"),
+            chance=chance[name],
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+sd.claim(
+    "L4",
+    "On plain digits branches that part at initialisation are linearly connected, though they share no more than branches with a barrier do on cluttered ones.",
+    holds=[connected_without(trunk) for trunk in seeds],
+    tier=tier,
+    task="images",
+    measured={
+        "barrier, plain digits": list(without["barrier"]),
+        "barrier in error, plain digits": list(without["error"]),
+        "agreement, plain digits": list(without["agreement"]),
+        "most agreement with a barrier, cluttered digits": [
+            pairs_of(walled, "images", trunk)["agreement"].max() for trunk in seeds
+        ],
+    },
+    chance=chance["images"],
+)
 
 # %% [markdown]
 # ## Paper and this book
