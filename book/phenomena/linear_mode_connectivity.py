@@ -1264,8 +1264,8 @@ def in_order(W1, b1, W2, order):
 check_reordered(in_order)
 
 # %% [markdown]
-# The singular values, and the right singular vectors too. The entries of the left ones stand in the new order, so their agreement with the old ones is near chance, though nothing
-# that the network computes has changed.
+# The singular values, and the right singular vectors too. The entries of the left ones stand in the new order, so that they agree with the old ones hardly more than by chance, though
+# the network computes what it did.
 #
 # ```{solution-end}
 # ```
@@ -1388,7 +1388,7 @@ check_matched(before_and_after, my_one, my_two, my_loss, my_example)
 # difference, so there is no barrier.
 #
 # A straight line without a barrier says that two networks are close in a strong sense. A barrier says less: the functions may be the same, and only written down in another way
-# {cite}`dinh2017sharp`. Orders and scales can be taken out where one knows them; a curved path between two networks, on which the loss stays low, was found wherever it was looked for
+# {cite}`dinh2017sharp`. Orders and scales can be taken out where one knows them; and between many networks with a barrier there is a curved path on which the loss stays low
 # {cite}`garipov2018loss`. What compares functions alone, such as how often two networks disagree on pictures that neither has seen, asks for data and says nothing about the weights.
 #
 # ```{solution-end}
