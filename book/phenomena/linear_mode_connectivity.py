@@ -15,9 +15,9 @@
 # # Linear mode connectivity
 #
 # Train a network for a while, then let copies of it go on with the data in other orders. Each ends somewhere else. Is every network on the straight line between two ends as good as they are? Copies
-# that part at the very beginning have a wall of high loss between them. Copies that part a little later have none; and the later they part, the more top singular vectors their weights have in common
-# at the end. Noise takes both away again. Is it the shared directions that connect them? We ask what is shared and when it was learned, whether distance alone would tell as much, and
-# what happens when only the top components change places.
+# that part at the very beginning have a wall of high loss between them. The later they part, the lower it is, until there is none; and the more top singular vectors their weights have in common at the
+# end. Noise takes both away again. Is it the shared directions that connect them? We ask when they were learned, whether mere nearness would tell as much, and what happens when only the top
+# components are averaged, or only the rest.
 
 # %% tags=["parameters", "hide-input"]
 tier = "laptop"  # smoke (a test), laptop (this page), gpu (real datasets), paper (the paper's own settings)
@@ -26,6 +26,7 @@ device = "auto"  # auto, cpu or cuda
 
 # %% tags=["hide-input"]
 import itertools
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 
@@ -34,6 +35,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown, display
 from scipy.stats import spearmanr
+from torch.nn import functional as F
 
 import specdyn as sd
 from specdyn.exercises.linear_mode_connectivity import (
@@ -46,15 +48,20 @@ from specdyn.exercises.linear_mode_connectivity import (
     check_reordered,
 )
 from specdyn.interventions import (
+    Mixer,
+    Plane,
     combined,
     line,
+    match_activations,
     match_weights,
     permuted,
     perturbed,
     reestimate,
+    repaired,
     symmetries,
     with_weights,
 )
+from specdyn.interventions.symmetries import shuffled
 from specdyn.show import spread
 from specdyn.spectra import (
     agreement,
@@ -64,7 +71,8 @@ from specdyn.spectra import (
     subspace_agreement,
     subspace_agreement_chance,
 )
-from specdyn.tasks.task import at_tier, generator
+from specdyn.tasks.image_data import logits
+from specdyn.tasks.task import at_tier, build, generator
 from specdyn.training import side_by_side
 from specdyn.training.loop import resolve_device
 
@@ -245,10 +253,7 @@ first, last = seeds[0], splits["images"][-1]
 brief = replace(tasks["images"], every=tasks["images"].steps)
 again = sd.train(brief, seed=first, start=trunks["images"][first].checkpoint(last), device=device, progress=False)
 states = [run.checkpoint(brief.steps) for run in (trunks["images"][first], again)]
-print(
-    f"a branch at step {last} with the trunk's own order ends bit for bit where the trunk does: "
-    f"{states[0].digest == states[1].digest}"
-)
+print(f"bit for bit the same at the end: {states[0].digest == states[1].digest}")
 
 # %% [markdown]
 # That is no matter of course. `load_state_dict` of an optimizer keeps references to the momentum of the state that it is given: a second branch from the same state then begins with the
@@ -389,7 +394,10 @@ chance = {name: unrelated(name) for name in tasks}
 chance_of_spaces = {name: unrelated(name, lambda m, n: subspace_agreement_chance(m, n, 10)) for name in tasks}
 
 
-def panels(table, columns, x):
+PARTED, NOISE = "parted at step", "strength of the noise"  # what figures run over, by what pairs are told apart by
+
+
+def panels(table, columns, key, x):
     """Rows for a figure with a panel for each task and each of some columns of a table of pairs."""
     return pd.concat(
         pd.DataFrame(
@@ -397,7 +405,7 @@ def panels(table, columns, x):
                 "panel": title if len(tasks) == 1 else f"{name}: {title}",
                 "series": part["kind"],
                 "seed": part["seed"],
-                x: part[x],
+                x: part[key],
                 "value": part[column],
             }
         )
@@ -408,8 +416,8 @@ def panels(table, columns, x):
 
 measures = {"barrier": "barrier in the loss", "agreement": "agreement of the ten largest"}
 sd.show.by_setting(
-    panels(together, measures, "split"),
-    x="split",
+    panels(together, measures, "split", PARTED),
+    x=PARTED,
     name="fig-connectivity-splits",
     caption="Barrier between two branches, and agreement of the singular vectors of their weights, against the step at which they parted. A dot a pair, a line through the medians.",
     ylabel="barrier or agreement",
@@ -421,40 +429,40 @@ sd.show.by_setting(
 
 
 # %% tags=["hide-input"]
-def by_component(pairs, x):
+def by_component(pairs, key, x, most=100):
     """Agreement component by component of one matrix of each task, for a heat map."""
     return pd.DataFrame(
         {
             "panel": f"{pair['task']}, {example[pair['task']]}",
             "series": str(j + 1),
             "seed": pair["seed"],
-            x: pair[x],
+            x: pair[key],
             "value": value,
         }
         for pair in pairs
-        for j, value in enumerate(agreements(pair["task"], pair["one"], pair["two"])[example[pair["task"]]][:100])
+        for j, value in enumerate(agreements(pair["task"], pair["one"], pair["two"])[example[pair["task"]]][:most])
     )
 
 
-def by_matrix(pairs, x):
+def by_matrix(pairs):
     """The score of every matrix, for a heat map."""
     return pd.DataFrame(
         {
             "panel": f"{pair['task']}, {pair['kind']}",
-            "series": key,
+            "series": matrix,
             "seed": pair["seed"],
-            x: pair[x],
+            PARTED: pair["split"],
             "value": float(found[:10].mean()),
         }
         for pair in pairs
-        for key, found in agreements(pair["task"], pair["one"], pair["two"]).items()
+        for matrix, found in agreements(pair["task"], pair["one"], pair["two"]).items()
     )
 
 
 example = {name: keys[2 * len(keys) // 3] for name, keys in judged.items()}  # two thirds of the way through
 sd.show.fingerprint(
-    by_component(siblings, "split"),
-    x="split",
+    by_component(siblings, "split", PARTED),
+    x=PARTED,
     name="fig-connectivity-components",
     caption="Agreement of two branches, component by component (the largest on top) of one matrix, against the step at which they parted. The mean over all pairs.",
     quantity="agreement",
@@ -466,8 +474,8 @@ sd.show.fingerprint(
 
 # %% tags=["hide-input"]
 sd.show.fingerprint(
-    by_matrix(siblings, "split"),
-    x="split",
+    by_matrix(siblings),
+    x=PARTED,
     name="fig-connectivity-layers",
     caption="The score of every matrix, from the first (on top) to the last, against the step at which the branches parted. The mean over all pairs.",
     quantity="agreement of the ten largest",
@@ -532,8 +540,8 @@ others = with_lines(
 # %% tags=["hide-input"]
 apart = pd.DataFrame([row(pair) for pair in others], columns=[*together.columns.drop("with parting"), "with"])
 sd.show.by_setting(
-    panels(pd.concat([together, apart] if len(apart) else [together]), measures, "split"),
-    x="split",
+    panels(pd.concat([together, apart] if len(apart) else [together]), measures, "split", PARTED),
+    x=PARTED,
     name="fig-connectivity-others",
     caption="Barrier and agreement between branches of one trunk and between branches of different trunks, which had the data in the same order from the split point on. A dot a pair.",
     ylabel="barrier or agreement",
@@ -542,8 +550,8 @@ sd.show.by_setting(
 
 # %% tags=["hide-input"]
 sd.show.fingerprint(
-    by_matrix([*siblings, *others], "split"),
-    x="split",
+    by_matrix([*siblings, *others]),
+    x=PARTED,
     name="fig-connectivity-others-layers",
     caption="The score of every matrix for branches of one trunk and of different trunks. The mean over all pairs.",
     quantity="agreement of the ten largest",
@@ -590,8 +598,8 @@ quiet = [
 ]  # branches of the same moment without noise
 shaken_apart = pd.DataFrame(row(pair) for pair in [*quiet, *noisy])
 sd.show.by_setting(
-    panels(shaken_apart, measures, "strength").rename(columns={"strength": "strength of the noise"}),
-    x="strength of the noise",
+    panels(shaken_apart, measures, "strength", NOISE),
+    x=NOISE,
     name="fig-connectivity-noise",
     caption=f"Barrier and agreement at the end, against the strength of noise in the weights {noise_after:g} epochs after the beginning. Without noise: branches that parted at that step. A dot a pair.",
     ylabel="barrier or agreement",
@@ -600,10 +608,10 @@ sd.show.by_setting(
 
 # %% tags=["hide-input"]
 sd.show.fingerprint(
-    by_component([*quiet, *noisy], "strength"),
-    x="strength",
+    by_component([*quiet, *noisy], "strength", NOISE, most=32),
+    x=NOISE,
     name="fig-connectivity-noise-components",
-    caption="Agreement component by component (the largest on top) of one matrix, against the strength of the noise. The mean over all pairs.",
+    caption="Agreement component by component (the largest on top) of the first 32 components of one matrix, against the strength of the noise. The mean over all pairs.",
     quantity="agreement",
     limits=(0, 1),
 )
@@ -667,6 +675,7 @@ pd.DataFrame(
         "pairs of one trunk, with noise and without": spread(
             [related(of_trunk(name, trunk), column) for trunk in seeds]
         ),
+        "all pairs, of other trunks as well": f"{related(everything[everything['task'] == name], column):.2f}",
         "pairs that parted at one step": spread(
             [related(part, column) for _, part in together[together["task"] == name].groupby("split")]
         ),
@@ -676,11 +685,634 @@ pd.DataFrame(
 ).set_index("")
 
 # %% [markdown]
-# The first column is a rank correlation over all pairs of a trunk, with its spread over trunks. The second asks a harder question. Among pairs that parted at the *same* step, does the one that
-# agrees more have the lower barrier? It is taken over all trunks, for each split point.
+# These are rank correlations; in the first column with their spread over trunks. The last asks a harder question. Among pairs that parted at the *same* step, does the one that agrees more have
+# the lower barrier? It is taken over all trunks, with its spread over split points.
 
 # %% [markdown]
 # ## Beyond the paper
+#
+# (connectivity-permutations)=
+# ### Is it only the order of the features?
+#
+# Between trunks there is a wall, and no common direction. But the features of a layer have no order: put the channels of one layer into another order, and what the next layer reads from them too, and
+# the network computes what it did. Agreement is blind to that; so "no common direction" may only say that the same things stand in other places. Can it be undone? Take a network, put its features
+# into random orders, and search for the orders in which the weights of the copy fit the original best: one linear assignment for each layer, in turns, until nothing gains
+# {cite}`ainsworth2023git`.
+
+
+# %%
+def inputs_of(task, network, batch):
+    """What a network is given, on the way to a loss."""
+    seen = []
+    with network.register_forward_pre_hook(lambda module, given: seen.append(given)):
+        task.loss(network, batch)
+    return seen[0]
+
+
+def which_may_trade_places(task, network, its_data):
+    return symmetries(network, *inputs_of(task, network, task.batch(its_data, 0, 0)))
+
+
+def in_random_order(network, found, seed):
+    """A copy that computes the same."""
+    return permuted(network, {each: shuffled(each, generator(seed, "order", *each.rows)) for each in found})
+
+
+@torch.no_grad()
+def same_outputs(one, two):
+    given = inputs_of(tasks["images"], one, tasks["images"].batch(data["images"], 0, 0))
+    return torch.allclose(one(*given), two(*given), atol=1e-3)
+
+
+one = networks["images", 0, seeds[0], branch_seeds[0]].to(where)
+found = which_may_trade_places(tasks["images"], one, data["images"])
+copied = in_random_order(one, found, seeds[0])
+back = permuted(copied, match_weights(one, copied, found))
+for title, network in {"in random orders": copied, "matched again": back}.items():
+    same = all(torch.equal(tensor, network.state_dict()[key]) for key, tensor in one.state_dict().items())
+    print(f"{title}: every number where it was: {same}; same outputs: {same_outputs(one, network)}")
+
+# %% [markdown]
+# Now two networks of *different* trunks. Their features are matched once by weights and once by what they do on data: the sum of correlations between features of the two is made the greatest
+# {cite}`li2016convergent`. The control is an order drawn at random. Beside the ConvNet there is a network without BatchNorm, the multilayer perceptron of {doc}`memorization`, trained on true labels
+# for a sixth of its steps. Only what computes the same afterwards was matched: all channels and hidden features of these two. In other networks it is less: not the residual stream of a Transformer, nor its heads.
+
+# %%
+digits = sd.tasks.noisy_labels(tier)
+digits = replace(digits, steps=max(1, digits.steps // 6), every=max(1, digits.steps // 6))
+apart_tasks = tasks | {"labels": digits}
+apart_data = data | {"labels": digits.data(seeds[0], where)}
+strangers = {
+    (name, trunk): networks[name, 0, trunk, branch_seeds[0]] for name in tasks for trunk in seeds
+}  # as above: other trunks, the same order of data
+strangers |= {("labels", run.seed): run.model() for run in sd.sweep(digits, seed=seeds, device=device)}
+judged["labels"] = [matrix.name for matrix in matrices(strangers["labels", seeds[0]]) if min(matrix.shape) >= 16]
+following = dict(zip(seeds, [*seeds[1:], seeds[0]], strict=True))  # each trunk with the next one
+
+
+def second_in_order(name, one, two, seed):
+    """The second of two networks in several orders of its features."""
+    task, its_data = apart_tasks[name], apart_data[name]
+    found = which_may_trade_places(task, one, its_data)
+    yield "as it is", two
+    yield "random order", in_random_order(two, found, seed)
+    yield "matched by weights", permuted(two, match_weights(one, two, found))
+    with suppress(ValueError):  # what an LSTM does within is not seen
+        yield "matched by what it does", permuted(two, match_activations(task, one, two, its_data, found))
+
+
+def straight(name, one, two):
+    """The line between two networks, by the name of their task."""
+    task = apart_tasks[name]
+    return line(task, one.to(where), two.to(where), task.data(seeds[0], where), points=6, batches=4, tolerance=0.02)
+
+
+ordered = [
+    {"task": name, "kind": kind, "seed": trunk, "one": strangers[name, trunk], "two": two.cpu()}
+    for name, trunk in strangers
+    for kind, two in second_in_order(
+        name, strangers[name, trunk].to(where), strangers[name, following[trunk]].to(where), trunk
+    )
+]
+straight_lines = side_by_side(
+    straight, [(pair["task"], pair["one"].cpu(), pair["two"]) for pair in ordered], device=device, name="lines"
+)
+untrained = {
+    (name, trunk): dict(
+        second_in_order(
+            name, *(build(apart_tasks[name], of).to(where).eval() for of in (trunk, following[trunk])), trunk
+        )
+    )
+    for name, trunk in strangers
+}
+
+
+# %% tags=["hide-input"]
+def compared(name, one, two):
+    """Agreement of the ten largest components, and what their spaces share."""
+    which = (name, one.cpu(), two.cpu())
+    return {"agreement": score(agreements(*which)), "spaces": spaces(*which)}
+
+
+matched = pd.DataFrame(
+    {key: pair[key] for key in ("task", "kind", "seed")}
+    | {"barrier": found.barrier(), "standard error": found.standard_error(), "room": found.room}
+    | compared(pair["task"], pair["one"], pair["two"])
+    | {
+        f"{key}, untrained": value
+        for key, value in compared(
+            pair["task"],
+            build(apart_tasks[pair["task"]], pair["seed"]),
+            untrained[pair["task"], pair["seed"]][pair["kind"]],
+        ).items()
+    }
+    for pair, found in zip(ordered, straight_lines, strict=True)
+)
+pd.DataFrame(
+    {
+        "": f"{name}, {kind}",
+        "barrier": spread(part["barrier"]),
+        "agreement of the ten largest": spread(part["agreement"], 3),
+        "the same, untrained": spread(part["agreement, untrained"], 3),
+        "spaces of ten, shared": spread(part["spaces"]),
+        "spaces, untrained": spread(part["spaces, untrained"]),
+    }
+    for (name, kind), part in matched.groupby(["task", "kind"], sort=False)
+).set_index("")
+
+
+# %% tags=["hide-input"]
+beside = pd.concat(
+    [together[together["task"] == "images"].assign(kind="branches of one trunk"), matched[matched["kind"] != "random order"]]
+)  # fmt: skip
+two_axes = pd.DataFrame(
+    {
+        "series": beside["task"] + ": " + beside["kind"],
+        "seed": beside["seed"],
+        "agreement of the ten largest": beside["agreement"],
+        "barrier in the loss": beside["barrier"],
+    }
+)
+sd.show.scatter(
+    two_axes,
+    x="agreement of the ten largest",
+    y="barrier in the loss",
+    name="fig-connectivity-matched",
+    caption="Barrier against agreement: branches of one trunk, parted at all our steps, and networks of different trunks before and after their features were matched.",
+    alt="; ".join(
+        f"{series}: agreement {part['agreement of the ten largest'].median():.2f}, barrier {part['barrier in the loss'].median():.2f}"
+        for series, part in two_axes.groupby("series", sort=False)
+    )
+    + " (medians).",
+)
+
+
+# %% [markdown]
+# One thing more goes wrong halfway. Features that do not agree partly cancel, so their average has less spread than either, and the next layer reads signals that are too weak. BatchNorm's statistics, estimated again,
+# repair that, and so they were on every line of this page. Where there is no BatchNorm, rows and biases can be rescaled until every feature has the mean and the spread it has in the two
+# ends {cite}`jordan2023repair`. How much of the loss halfway is that?
+
+
+# %% tags=["hide-input"]
+@torch.no_grad()
+def loss_as_it_is(name, network):
+    """On the batches on which barriers are read, with the statistics that the network has."""
+    batches = [apart_tasks[name].batch(apart_data[name], step, 0) for step in range(4)]
+    return float(np.mean([float(apart_tasks[name].loss(network.to(where).eval(), batch)) for batch in batches]))
+
+
+def with_statistics(name, network, ends):
+    """The network halfway with its features repaired."""
+    if name == "images":
+        return reestimate(network, tasks[name].inputs(data[name]))
+    return repaired(digits, network, [end.to(where) for end in ends], [0.5, 0.5], apart_data[name])
+
+
+halfway = pd.DataFrame(
+    {
+        "task": pair["task"],
+        "kind": pair["kind"],
+        "seed": pair["seed"],
+        "ends": np.mean([loss_as_it_is(pair["task"], end) for end in both]),
+        "as it is": loss_as_it_is(pair["task"], middle),
+        "repaired": loss_as_it_is(pair["task"], with_statistics(pair["task"], middle, both)),
+    }
+    for pair in ordered
+    if pair["task"] in ("images", "labels")
+    for both in [(pair["one"], pair["two"])]
+    for middle in [combined(both, [0.5, 0.5]).to(where)]
+)
+pd.DataFrame(
+    {
+        "": f"{name}, {kind}",
+        "loss of the ends": spread(part["ends"], 3),
+        "halfway, statistics averaged": spread(part["as it is"]),
+        "halfway, repaired": spread(part["repaired"]),
+    }
+    for (name, kind), part in halfway.groupby(["task", "kind"], sort=False)
+).set_index("")
+
+
+# %% tags=["remove-input"]
+def of_kind(table, name, kind, column):
+    """A column for one kind of order, trunk by trunk."""
+    return table[(table["task"] == name) & (table["kind"] == kind)][column].to_numpy()
+
+
+before, after = (
+    {name: of_kind(matched, name, kind, "barrier") for name in ("images", "labels")}
+    for kind in ("as it is", "matched by weights")
+)
+Markdown(
+    f"Between trunks the ConvNet has a barrier of {spread(before['images'])}; with its features matched by weights it is **{spread(after['images'])}**, nearer to what branches have that parted at step "
+    f"{splits['images'][0]} ({spread(barriers('images', splits['images'][0]))}). The perceptron has {spread(before['labels'])} before and **{spread(after['labels'])}** after. A random order does nothing of the kind. So the order of the "
+    f"features was most of the wall. Agreement rises too, above what matching makes of untrained networks; with these it has to be compared, for matching *looks* for what fits, and chance is no longer the level. But it stays "
+    f"low: {spread(of_kind(matched, 'images', 'matched by weights', 'agreement'), 3)} and {spread(of_kind(matched, 'labels', 'matched by weights', 'agreement'), 3)}. What is connected then shares few of its top directions. And in the perceptron "
+    f"repair alone, without any matching, does much: the loss halfway is {spread(of_kind(halfway, 'labels', 'as it is', 'as it is'))} without it and {spread(of_kind(halfway, 'labels', 'as it is', 'repaired'))} with it."
+)
+
+# %% [markdown]
+# *What this does not show.* Matching is a search, and may miss a better order. That a wall remains does not mean that no order is without one. And agreement compares the fifth component with the fifth: the
+# shared spaces in the table do not depend on that, and stay low too.
+
+# %% [markdown]
+# (connectivity-causal)=
+# ### Are the top components what is destroyed?
+#
+# The paper offers an explanation {cite}`yunis2024approaching`: halfway between two networks the top components are kept if both share them, and the rest, at right angles in the two, averages out; where the
+# top is not shared, it is the top that interpolation destroys. So build networks in which only one of them is averaged. Of two branches, the second lends its half to the *top* components of
+# each matrix alone, the rest and everything else staying with the first; or to the *rest* alone.
+#
+# A top and a rest of any size will not do: at small fractions the rest is most of the matrix, and moves further. So the fraction varies, and we look at the loss against the *distance moved*. Two
+# yardsticks go with it. A **random part** of the difference between the two networks: its projection on random directions of every layer's features, as many as make it as long as the top's. And **all
+# components** alike, as far along the straight line.
+
+# %%
+shown_task = next(iter(tasks))  # in maps and words
+cut_at = (0.1, 0.2, 0.3, 0.5)  # the top's share of all components
+
+
+@torch.no_grad()
+def random_part(one, two, like, seed):
+    """The first network, moved along random rows of the difference as far as another one was, in each matrix."""
+    moved = combined([one], [1])
+    for matrix, end, goal in zip(*(matrices(network)[:-1] for network in (moved, two, like)), strict=True):
+        difference, far = (end.view - matrix.view).double(), (goal.view - matrix.view).double().norm()
+        draw = torch.randn(len(difference), len(difference), generator=generator(seed, "part", matrix.name)).double()
+        basis = torch.linalg.qr(draw).Q.to(difference)
+        rows = basis.T @ difference
+        enough = rows.square().sum(1).cumsum(0).sqrt() < far
+        part = basis[:, enough] @ rows[enough] if enough.any() else difference
+        matrix.write((matrix.view + part * far / part.norm()).float())
+    return moved
+
+
+def halves_and_swaps(name, one, two, seed):
+    """Networks between two of one trunk, with what was lent and the share of the second in it."""
+    mixers = {fraction: Mixer(one, two, fraction) for fraction in (*cut_at, 1)}
+    for fraction in cut_at:
+        top = mixers[fraction](top=0.5)
+        yield "halfway", "top components", top
+        yield "halfway", "the rest", mixers[fraction](rest=0.5)
+        yield "halfway", "random part", random_part(one, two, top, seed)
+        yield "swapped", "top components", mixers[fraction](top=1)
+        yield "swapped", "the rest", mixers[fraction](rest=1)
+    for far in (0.5, 0.75, 1):
+        yield "halfway", "all components", mixers[1](top=far / 2)
+        yield "swapped", "all components", mixers[1](top=far)
+
+
+@torch.no_grad()
+def training_loss(name, network):
+    """On the batches on which barriers are read, with the statistics of BatchNorm estimated again."""
+    task = tasks[name]
+    its_data = task.data(seeds[0], where)
+    network = reestimate(network.to(where), task.inputs(its_data)).eval()
+    return float(np.mean([float(task.loss(network, task.batch(its_data, step, 0))) for step in range(4)]))
+
+
+def taken_apart(name, split, trunk, number, one, two):
+    """How far each of them lies from the first network, as a share of its size, and by how much its loss is higher."""
+
+    def matrices_of(network):
+        return torch.cat([matrix.view.double().cpu().flatten() for matrix in matrices(network)[:-1]])
+
+    start, level = matrices_of(one), training_loss(name, one)
+    return [
+        {"task": name, "split": split, "seed": trunk, "pair": number, "lent": lent, "series": series}
+        | {"moved": float((matrices_of(network) - start).norm() / start.norm())}
+        | {"value": training_loss(name, network) - level}
+        for lent, series, network in halves_and_swaps(name, one, two, trunk)
+    ]
+
+
+turns = list(itertools.pairwise([*range(1 + len(branch_seeds)), 0]))  # each of them with the next
+outer = {name: (splits[name][0], splits[name][-1]) for name in tasks}
+parts = pd.DataFrame(
+    itertools.chain(
+        *side_by_side(
+            taken_apart,
+            [
+                (name, split, trunk, number, *(ends(name, trunk, split)[i] for i in turn))
+                for name in tasks
+                for split in outer[name]
+                for trunk in seeds
+                for number, turn in enumerate(turns)
+            ],
+            device=device,
+            name="pairs",
+        )
+    )
+)
+
+# %% tags=["hide-input"]
+moved = "distance moved, as a share of the weights"
+shown = parts.assign(
+    panel=(parts["task"] + ", " if len(tasks) > 1 else "") + "parted at step " + parts["split"].astype(str) + ", " + parts["lent"],
+    seed=parts["seed"].astype(str) + "-" + parts["pair"].astype(str),
+).rename(columns={"moved": moved})  # fmt: skip
+lines_of_parts = sd.show.curves(
+    shown.sort_values(["task", "split", "lent", "series", "seed", moved]),
+    x=moved,
+    name="fig-connectivity-parts",
+    caption="By how much the training loss of a network rises when its twin lends it half (left: halfway) or all (swapped) of its top components, or of the rest, against the distance "
+    f"the weights move. Fractions from {min(cut_at):g} to {max(cut_at):g} of the components are the top; a larger top moves further, a larger rest too. A line a pair.",
+    ylabel="rise of the training loss",
+    sharey=False,
+)
+most_moved = shown.groupby(["panel", "series"], sort=False)[[moved, "value"]].max()
+replace(
+    lines_of_parts,
+    alt="Rise of the training loss against the distance moved. At most, by panel: "
+    + "; ".join(
+        f"{panel}, {series}: {found['value']:.2f} with distances up to {found[moved]:.2f}"
+        for (panel, series), found in most_moved.iterrows()
+    )
+    + ".",
+)
+
+
+# %% tags=["hide-input"]
+def at_equal_distance(found):
+    """The rise of the loss, in each series, at the distance at which the top and the rest move equally far."""
+    curves = {
+        series: part.sort_values("moved")[["moved", "value"]].to_numpy().T for series, part in found.groupby("series")
+    }
+    far, near = curves["top components"][0], curves["the rest"][0][::-1]  # both by growing fraction
+    lead = far - near
+    meets = float(np.interp(0, lead, far, left=np.nan, right=np.nan))
+    return {"distance": meets} | {
+        series: float(np.interp(meets, [0, *x], [0, *y])) for series, (x, y) in curves.items()
+    }
+
+
+equal = pd.DataFrame(
+    dict(zip(("task", "split", "lent", "seed", "pair"), key, strict=True)) | at_equal_distance(found)
+    for key, found in parts.groupby(["task", "split", "lent", "seed", "pair"], sort=False)
+)
+pd.DataFrame(
+    {
+        "": f"{name}, step {split}, {lent}" if len(tasks) > 1 else f"step {split}, {lent}",
+        "distance moved": spread(part["distance"]),
+        **{series: spread(part[series].dropna()) for series in ("top components", "the rest", "random part", "all components") if part[series].notna().any()},
+    }
+    for (name, split, lent), part in equal.groupby(["task", "split", "lent"], sort=False)
+).set_index("").fillna("")  # fmt: skip
+
+
+# %% tags=["remove-input"]
+def first_of(name, lent, place=0):
+    """Rises at equal distance of all pairs that parted at the first (0) or the last (-1) step."""
+    return equal[(equal["task"] == name) & (equal["split"] == splits[name][place]) & (equal["lent"] == lent)]
+
+
+wall, open_land = first_of(shown_task, "halfway"), first_of(shown_task, "halfway", -1)
+Markdown(
+    f"With a wall (parted at step {splits[shown_task][0]}), averaging the top alone raises the loss by **{spread(wall['top components'])}**, averaging the rest alone by **{spread(wall['the rest'])}**, if both move equally far; the top costs "
+    f"more in {int((wall['top components'] > wall['the rest']).sum())} of {len(wall)} pairs. A random part that is as long costs {spread(wall['random part'])}, as long a way along the line "
+    f"{spread(wall['all components'])}. Where the rest costs nearly as much, it does not average out without harm. Without a wall (step {splits[shown_task][-1]}) the line costs {spread(open_land['all components'], 3)}, but the top alone "
+    f"{spread(open_land['top components'], 3)} and the rest alone {spread(open_land['the rest'], 3)}. Our reading: what connects two networks is not a part of their components that they share. Top and rest "
+    "have moved *together*, and a network tolerates that better than either half of it."
+)
+
+# %% [markdown]
+# *What this does not show.* Where the paper's explanation is right in another sense: that little of the top is lost *because* it is shared. Biases, BatchNorm's parameters and the last matrix stay with the first network, also
+# where nearly all of the matrices are the second's.
+
+# %% [markdown]
+# ### What does the land between them look like?
+#
+# Three networks span a plane: the trunk and two of its branches, with every network that is a sum of the three in it {cite}`garipov2018loss`. Its loss can be drawn as a map, and training as a path in it: each checkpoint is
+# drawn at its foot, the nearest place of the plane. But a checkpoint is not in the plane. How far beside it it lies is the size of its dot.
+
+# %%
+sides = at_tier({"smoke": 5, "laptop": 11, "gpu": 15, "paper": 25}, tier)  # places in a row of the map
+
+
+def walked(name, split, trunk):
+    """The checkpoints of a trunk and its branches since they parted, in the plane of the three trained networks."""
+    runs = {"trunk": trunks[name][trunk]} | {
+        f"branch {order}": run for order, run in branches[name, split][trunk].items()
+    }
+    plane = Plane(*(run.model() for run in runs.values()))
+    steps = sorted({split, *(step for step in way[name] if step > split), tasks[name].steps})
+    places = pd.DataFrame(
+        [
+            (
+                name,
+                split,
+                trunk,
+                series,
+                step,
+                *plane.place((trunks[name][trunk] if step == split else run).model(step)),
+            )
+            for series, run in runs.items()
+            for step in steps
+        ],
+        columns=["task", "split", "seed", "series", "step", "x", "y", "beside"],
+    )
+    return plane, places
+
+
+def heights(name, corners, x, along_y):
+    """Training losses of a column of the map."""
+    plane = Plane(*corners)
+    return [training_loss(name, plane.network(x, y)) for y in along_y]
+
+
+def mapped(name, split, trunk):
+    """The map around three networks and the paths that end there."""
+    _, places = walked(name, split, trunk)
+    low, high = places[["x", "y"]].min(), places[["x", "y"]].max()
+    edge = 0.3 * (high - low).max()
+    across, up = (np.linspace(low[axis] - edge, high[axis] + edge, sides) for axis in ("x", "y"))
+    corners = ends(name, trunk, split)[:3]
+    columns = side_by_side(heights, [(name, corners, x, up) for x in across], device=device, name="columns of the map")
+    land = pd.DataFrame({"x": x, "y": y, "value": value} for x, column in zip(across, columns, strict=True) for y, value in zip(up, column, strict=True))  # fmt: skip
+    panel = f"{name}, parted at step {split}"
+    return land.assign(panel=panel), places.assign(panel=panel)
+
+
+maps, walks = (pd.concat(each) for each in zip(*(mapped(shown_task, split, seeds[0]) for split in outer[shown_task]), strict=True))  # fmt: skip
+sd.show.landscape(
+    maps,
+    walks[["panel", "series", "step", "x", "y", "beside"]],
+    name="fig-connectivity-plane",
+    caption=f"Training loss over the plane of a trained network and two branches (stars), with the paths of all three since they parted; seed {seeds[0]}. The larger a dot, the further "
+    "its network lies beside the plane. BatchNorm is estimated again at each place.",
+    quantity="training loss",
+)
+
+# %% tags=["hide-input"]
+paths = pd.concat(walked(name, split, trunk)[1] for name in tasks for split in outer[name] for trunk in seeds)
+
+
+def triangle(name, split, trunk):
+    """Loss in the middle of three networks above their mean, how far beside the plane they parted, and how far apart they are."""
+    three = ends(name, trunk, split)[:3]
+    losses = [training_loss(name, network) for network in three]
+    mine = paths[(paths["task"] == name) & (paths["split"] == split) & (paths["seed"] == trunk)]
+    last = mine[mine["step"] == mine["step"].max()][["x", "y"]].to_numpy()
+    return {
+        "task": name,
+        "split": split,
+        "seed": trunk,
+        "middle": training_loss(name, combined(three, [1 / 3] * 3)) - np.mean(losses),
+        "beside": mine.loc[mine["step"] == split, "beside"].max(),
+        "apart": np.mean([np.linalg.norm(one - two) for one, two in itertools.combinations(last, 2)]),
+    }
+
+
+triangles = pd.DataFrame(triangle(name, split, trunk) for name in tasks for split in outer[name] for trunk in seeds)
+
+
+# %% tags=["remove-input"]
+def of_triangle(place, column):
+    return triangles[(triangles["task"] == shown_task) & (triangles["split"] == splits[shown_task][place])][column]
+
+
+Markdown(
+    f"Parted at step {splits[shown_task][0]}, three basins lie around a ridge: in the middle of the three the loss is {spread(of_triangle(0, 'middle'))} above their mean. Parted at step {splits[shown_task][-1]} they lie in one flat basin, with "
+    f"the middle at {spread(of_triangle(-1, 'middle'), 3)}. The paths seem to begin on the ridge, near the middle. They do not: there the checkpoints lie {spread(of_triangle(0, 'beside'), 1)} beside the plane, while its corners are "
+    f"{spread(of_triangle(0, 'apart'), 1)} apart. Training came down through other land than the map shows."
+)
+
+# %% [markdown]
+# *What this does not show.* What lies beside the plane. Three corners always make a symmetric picture: any three networks that are equally far from each other and from where they came have paths like these.
+
+# %% [markdown]
+# ### Is the average better than its members?
+#
+# Where there is no wall, weights can be averaged, of many networks at once. Such a *soup* costs no more to run than one of them {cite}`wortsman2022model`. Members that parted late are cheap too: most of their training they have in common. The
+# reference is the *ensemble*, the mean of what the members predict, which has to run them all. All are judged on the test set, which decided nothing.
+
+# %%
+crowd = at_tier({"smoke": (310,), "laptop": (310, 410), "gpu": (310,), "paper": (410, 510, 610)}, tier)
+images, its_images = tasks["images"], data["images"]
+late = splits["images"][-1]
+more = sd.sweep(
+    replace(images, every=images.steps),
+    start={trunk: run.checkpoint(late) for trunk, run in trunks["images"].items()},
+    seed=crowd,
+    device=device,
+)
+
+
+# %% tags=["hide-input"]
+def estimated(network):
+    return reestimate(network.to(where), images.inputs(its_images)).eval()
+
+
+@torch.no_grad()
+def on_test(said):
+    """Loss and error of logarithms of probabilities."""
+    labels = its_images.test_labels
+    return {"loss": float(F.nll_loss(said, labels)), "error": float((said.argmax(1) != labels).float().mean())}
+
+
+@torch.no_grad()
+def says(network):
+    return logits(estimated(network), its_images, its_images.test).log_softmax(1)
+
+
+def soups(split, trunk, members):
+    """Soups of some of the members, and of all, beside what they are made of."""
+    said = [says(network) for network in members]
+    alone = pd.DataFrame(on_test(each) for each in said)
+    whole = tuple(range(len(members)))
+    for chosen in sorted(
+        {*itertools.combinations(range(1 + len(branch_seeds)), 2), whole[: 1 + len(branch_seeds)], whole}
+    ):
+        pairs = list(itertools.combinations([members[i] for i in chosen], 2))
+        found = {
+            "soup": on_test(says(combined([members[i] for i in chosen], [1 / len(chosen)] * len(chosen)))),
+            "ensemble": on_test(torch.stack([said[i].exp() for i in chosen]).mean(0).log()),
+            "mean member": dict(alone.loc[list(chosen)].mean()),
+            "best member": dict(alone.loc[alone.loc[list(chosen), "loss"].idxmin()]),
+        }
+        yield {"split": split, "seed": trunk, "members": len(chosen)} | {
+            f"{who}, {what}": value for who, both in found.items() for what, value in both.items()
+        } | {guide: np.mean([of("images", *pair) for pair in pairs]) for guide, of in (("agreement", lambda name, one, two: score(agreements(name, one, two))), ("distance", distance))}  # fmt: skip
+
+
+pots = pd.DataFrame(
+    itertools.chain(
+        *(
+            soups(split, trunk, [*ends("images", trunk, split), *([run.model() for run in more.sel(start=trunk)] if split == late else [])])
+            for split in splits["images"]
+            for trunk in seeds
+        )
+    )
+)  # fmt: skip
+made = ("soup", "best member", "mean member", "ensemble")
+of_three = pots[pots["members"] == 1 + len(branch_seeds)]
+sd.show.by_setting(
+    pd.DataFrame(
+        {"panel": f"{what} on the test set", "series": who, "seed": pot["seed"], "split": pot["split"], "value": pot[f"{who}, {what}"]}
+        for what in ("loss", "error")
+        for who in made
+        for _, pot in of_three.iterrows()
+    ),
+    x="split",
+    name="fig-connectivity-soup",
+    caption=f"The average of the weights of {1 + len(branch_seeds)} networks, its members, and the mean of their predictions (ensemble), against the step at which they parted. A dot a trunk.",
+    ylabel="loss or error",
+    sharey=False,
+)  # fmt: skip
+
+# %% tags=["hide-input"]
+pd.DataFrame(
+    {
+        "": f"parted at step {split}, {count} members",
+        **{f"{who}, error in %": spread(100 * part[f"{who}, error"], 1) for who in made},
+        "loss: soup less the mean member": spread(part["soup, loss"] - part["mean member, loss"], 3),
+        "agreement": spread(part["agreement"]),
+    }
+    for (split, count), part in pots.groupby(["split", "members"])
+).set_index("")
+
+
+# %% tags=["hide-input"]
+two_members = pots[pots["members"] == 2].assign(gain=lambda table: table["mean member, loss"] - table["soup, loss"])
+
+
+def told(table, guide):
+    """Rank correlation of what a soup of two gains over its members with something known before."""
+    return float(spearmanr(table["gain"], table[guide]).statistic)
+
+
+def told_in_trunk(guide):
+    return [told(two_members[two_members["seed"] == trunk], guide) for trunk in seeds]
+
+
+def told_at_split(guide):
+    return [told(part, guide) for _, part in two_members.groupby("split")]
+
+
+# %% tags=["remove-input"]
+def soup_gain(split, count, who):
+    """By how much the soup's loss is below another's, trunk by trunk."""
+    part = (
+        pots[(pots["split"] == split) & (pots["members"] == count)]
+        .groupby("seed")[[f"{who}, loss", "soup, loss"]]
+        .mean()
+    )
+    return part[f"{who}, loss"] - part["soup, loss"]
+
+
+all_of_them = 1 + len(branch_seeds)
+better = [split for split in splits["images"] if (soup_gain(split, all_of_them, "best member") > 0).all()]
+Markdown(
+    f"Soups of {all_of_them} have a lower test loss than their best member in every trunk where they parted at step {' or '.join(map(str, better)) or 'none of these'}; at step {splits['images'][0]} they are worse than the mean member by "
+    f"{spread(-soup_gain(splits['images'][0], all_of_them, 'mean member'))}. Of {all_of_them + len(crowd)} that parted at step {late} the soup is {spread(soup_gain(late, all_of_them + len(crowd), 'mean member'), 3)} below the mean member, of two "
+    f"{spread(soup_gain(late, 2, 'mean member'), 3)}. The ensemble is better everywhere, and best where members differ most, which is where soups fail. Over all pairs of a trunk, agreement tells beforehand what a soup of "
+    f"two will gain (rank correlation {spread(told_in_trunk('agreement'))}), and so does distance ({spread(told_in_trunk('distance'))}), which takes no decomposition. Among pairs that parted at the same step: {spread(told_at_split('agreement'))} and "
+    f"{spread(told_at_split('distance'))}."
+)
+
+# %% [markdown]
+# *What this does not show.* Members that differ in more than the order of their data, such as in learning rate or augmentation, from which soups are usually made. The test set is small, and what members share with their soup is not
+# independent of it.
 
 # %% [markdown]
 # ## When this fails
@@ -753,13 +1385,13 @@ pd.DataFrame(
 ).set_index("")
 
 # %% [markdown]
-# No barrier, and hardly a top direction in common. Where a task leaves room to spare, networks whose top components differ can be averaged all the same. So shared directions are not *necessary* for a
-# connection.
+# No barrier, and no more in common than branches had on cluttered digits that were walled off. Where a task leaves room to spare, networks whose top components differ can be averaged all the
+# same. How much must be shared is then a question of the task, and no threshold of agreement separates the connected from the walled off.
 
 # %% [markdown]
 # ## Claims
 #
-# Every number below is for pairs of one trunk. How much two networks share is put on one scale: 0 is what unrelated matrices of these shapes share, 1 is what the branches do that parted last. Below
+# A seed stands for its trunk: pairs of it or, in C12.1, pairs with it. How much two networks share is put on one scale: 0 is what unrelated matrices of these shapes share, 1 is what the branches do that parted last. Below
 # a tenth we say that they share *nothing*.
 #
 # ### Of the paper
@@ -861,7 +1493,11 @@ def means(name, table, column):
     """The mean of a column at every split point or strength, for each seed."""
     x = "strength" if "strength" in table else "split"
     found = [pairs_of(table, name, trunk).groupby(x)[column].mean() for trunk in seeds]
-    return {f"{column}, {x} {value:g}": [each[value] for each in found] for value in found[0].index}
+    values = found[0].index
+    wide = {
+        value: f"{value:g}".rjust(len(f"{max(values):g}") if x == "split" else 0) for value in values
+    }  # in their order
+    return {f"{column}, {x} {wide[value]}": [each[value] for each in found] for value in values}
 
 
 # %% tags=["nbval-check-output", "hide-input"]
@@ -936,6 +1572,43 @@ for name in tasks:
             task=name,
             measured=means(name, shaken_apart, "barrier") | means(name, shaken_apart, "agreement"),
             chance=chance[name],
+        )
+    )
+
+
+# %% tags=["nbval-check-output", "hide-input"]
+def of_pairs(table, name, trunk, **where):
+    """The rows of a table for one trunk."""
+    chosen = {"task": name, "seed": trunk} | where
+    return table[np.logical_and.reduce([table[column] == value for column, value in chosen.items()])]
+
+
+def mean_rises(name, lent, place):
+    """Rise of the loss at equal distance, the mean over the pairs of each trunk, for a claim."""
+    kinds = ["top components", "the rest", "random part", "all components"]
+    which = {"lent": lent, "split": splits[name][place]}
+    return {
+        f"{lent}, {kind}, parted at step {splits[name][place]}": [of_pairs(equal, name, trunk, **which)[kind].mean() for trunk in seeds]
+        for kind in kinds
+        if equal.loc[equal["lent"] == lent, kind].notna().any()
+    }  # fmt: skip
+
+
+def destroys_the_top(name, trunk):
+    mine = of_pairs(equal, name, trunk, lent="halfway", split=splits[name][0])
+    return bool(mine["the rest"].mean() < 0.5 * mine["top components"].mean())
+
+
+for name in tasks:
+    display(
+        sd.claim(
+            "C13.2",
+            "Interpolation destroys top components that are not shared, and averages out the rest: of branches that part at initialisation, averaging the rest alone raises the loss less than half as much as "
+            "averaging the top alone does, where both move equally far.",
+            holds=[destroys_the_top(name, trunk) for trunk in seeds],
+            tier=tier,
+            task=name,
+            measured=mean_rises(name, "halfway", 0) | mean_rises(name, "swapped", 0),
         )
     )
 
@@ -1027,6 +1700,143 @@ sd.claim(
     chance=chance["images"],
 )
 
+
+# %% tags=["hide-input"]
+def by_order(name, trunk, column):
+    """A column of the table of orders for one trunk, by the kind of order."""
+    return of_pairs(matched, name, trunk).set_index("kind")[column]
+
+
+def order_is_the_wall(name, trunk):
+    barrier = by_order(name, trunk, "barrier")
+    found = [value for kind, value in barrier.items() if kind.startswith("matched")]
+    return max(found) < 0.5 * barrier["as it is"] < barrier["random order"]
+
+
+def little_in_common(name, trunk):
+    kind = "matched by weights"
+    return bool(by_order(name, trunk, "agreement, untrained")[kind] < by_order(name, trunk, "agreement")[kind] < 0.5)
+
+
+def all_orders(name, column):
+    return {
+        f"{column}, {kind}": [by_order(name, trunk, column)[kind] for trunk in seeds]
+        for kind in matched[matched["task"] == name]["kind"].unique()
+    }
+
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in apart_tasks:
+    display(
+        sd.claim(
+            "L5",
+            "Most of the wall between networks of different trunks is the order of their features: matched, by weights or by what they do, they have less than half the barrier; put in a random "
+            "order, they have more than half.",
+            holds=[order_is_the_wall(name, trunk) for trunk in seeds],
+            tier=tier,
+            task=name,
+            measured=all_orders(name, "barrier"),
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in apart_tasks:
+    display(
+        sd.claim(
+            "L6",
+            "Matched networks share few of their top directions: the agreement of the ten largest is above what matching makes of untrained networks, but below a half.",
+            holds=[little_in_common(name, trunk) for trunk in seeds],
+            tier=tier,
+            task=name,
+            measured=all_orders(name, "agreement") | all_orders(name, "spaces"),
+            chance=float(of_kind(matched, name, "matched by weights", "agreement, untrained").mean()),
+        )
+    )
+
+# %% tags=["nbval-check-output", "hide-input"]
+sd.claim(
+    "L7",
+    "Without BatchNorm, most of the loss halfway between networks that were not matched comes of features that shrink: with their means and spreads repaired, less than half of what it exceeds the ends by is left.",
+    holds=[
+        row["repaired"] - row["ends"] < 0.5 * (row["as it is"] - row["ends"])
+        for trunk in seeds
+        for _, row in of_pairs(halfway, "labels", trunk, kind="as it is").iterrows()
+    ],
+    tier=tier,
+    task="labels",
+    measured={
+        f"halfway, {kind}, {state}": of_kind(halfway, "labels", kind, state)
+        for kind in ("as it is", "matched by weights")
+        for state in ("as it is", "repaired")
+    },
+)
+
+# %% tags=["nbval-check-output", "hide-input"]
+for name in tasks:
+    late_ones = {trunk: of_pairs(equal, name, trunk, lent="halfway", split=splits[name][-1]) for trunk in seeds}
+    display(
+        sd.claim(
+            "L8",
+            "Without a wall, too, a part alone costs more than the whole: of branches that part at the last split point, averaging the top alone and averaging the rest alone each raise the loss more than going as far "
+            "along the line does, in every pair.",
+            holds=[
+                bool((mine[["top components", "the rest"]].min(axis=1) > mine["all components"]).all())
+                for mine in late_ones.values()
+            ],
+            tier=tier,
+            task=name,
+            measured=mean_rises(name, "halfway", -1) | mean_rises(name, "swapped", -1),
+        )
+    )
+
+
+# %% tags=["nbval-check-output", "hide-input"]
+def between_best_and_ensemble(trunk):
+    mine = pots[(pots["seed"] == trunk) & (pots["members"] == 1 + len(branch_seeds))].set_index("split")
+    first, last = splits["images"][0], splits["images"][-1]
+    return bool(
+        mine.loc[last, "soup, loss"] < mine.loc[last, "best member, loss"]
+        and mine.loc[first, "soup, loss"] > mine.loc[first, "mean member, loss"]
+        and (mine["ensemble, loss"] < mine["soup, loss"]).all()
+    )
+
+
+sd.claim(
+    "L9",
+    "Soups of branches that part at the last split point have a lower test loss than their best member, soups of branches that part at initialisation a higher one than the mean member; the ensemble has a lower one than "
+    "the soup at every split point.",
+    holds=[between_best_and_ensemble(trunk) for trunk in seeds],
+    tier=tier,
+    task="images",
+    measured={
+        f"{who}, loss, parted at step {split}": [
+            float(part.loc[part["seed"] == trunk, f"{who}, loss"].iloc[0]) for trunk in seeds
+        ]
+        for split, part in of_three.groupby("split")
+        if split in outer["images"]
+        for who in made
+    },
+)
+
+# %% tags=["nbval-check-output", "hide-input"]
+sd.claim(
+    "L10",
+    "Agreement tells beforehand what a soup of two will gain over its members, with a rank correlation of at least 0.7 over all pairs of a trunk; and distance tells it as well, to within 0.05.",
+    holds=[
+        agreed >= 0.7 and -far >= agreed - 0.05
+        for agreed, far in zip(told_in_trunk("agreement"), told_in_trunk("distance"), strict=True)
+    ],
+    tier=tier,
+    task="images",
+    measured={
+        "rank correlation, agreement": told_in_trunk("agreement"),
+        "rank correlation, distance": told_in_trunk("distance"),
+        "agreement, among pairs that parted at one step": float(np.mean(told_at_split("agreement"))),
+        "distance, among pairs that parted at one step": float(np.mean(told_at_split("distance"))),
+    },
+    chance=0.0,
+)
+
 # %% [markdown]
 # ### Reading the verdicts
 
@@ -1041,8 +1851,8 @@ Markdown(
     f"""
 - **C11.1** is about loss. In error, by the stricter rule that more than {100 * LIMIT:g} points are a barrier {{cite}}`frankle2020linear`, pairs with one are, of {len(seeds) * 3 if len(branch_seeds) == 2 else "all"}:
   {"; ".join(f"{int((part['error'] >= LIMIT).sum())} that parted at step {split}" for split, part in cluttered.groupby("split"))}. Errors are counted on {common.evaluated} images.
-- **C11.2** compares two things that both follow the split point, and so says nothing of cause. Within one split point the correlation is gone (second column of the table above): that is the honest
-  limit of it.
+- **C11.2** compares two things that both follow the split point, and so says nothing of cause. Within one split point the correlation is {spread([related(part, "agreement") for _, part in cluttered.groupby("split")])},
+  that of distance {spread([related(part, "distance") for _, part in cluttered.groupby("split")])}.
 - **C11.3** is about the mean. Taken matrix by matrix it fails in {spread([sum(by_quarter("images", trunk)[:, 0] < by_quarter("images", trunk)[:, 2:].mean(1) * 2) for trunk in seeds], 0)} of {len(judged["images"])},
   the smallest among them, of which the first ten components are most. And it would hold for any two networks that are merely near each other: a small difference turns the top vectors least.
 - **C12.1** and agreement at large do not know that channels have no order. See [below the permutations](connectivity-permutations) what is left of it once they are put in order.
@@ -1050,7 +1860,7 @@ Markdown(
   {"; ".join(f"{tried[b - 1]:g} and {tried[b]:g}" for b in sorted({b for _, b in half_ways}))}. So agreement goes first, and "at once" is as coarse as the strengths that were tried.
 - **L1** has an innocent reading in part: the network at the split point still has the noise of a high learning rate in it, and its ends have not. But twins that part at initialisation agree more with each other
   too, and there is no such noise yet.
-- **L2** and **L3** do not say that shared directions are nothing. They say that on these pairs nobody could tell them from lying near each other, and that training drives branches apart just where it hurts agreement most.
+- **L2** and **L3** do not say that shared directions are nothing. They say that here their agreement tells no more of the barrier than how near networks lie does, and that training drives branches apart just where it hurts agreement most.
   It takes an intervention to tell more: [above](connectivity-causal).
 """
 )
