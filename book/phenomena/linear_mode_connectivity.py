@@ -1248,12 +1248,12 @@ made = ("soup", "best member", "mean member", "ensemble")
 of_three = pots[pots["members"] == 1 + len(branch_seeds)]
 sd.show.by_setting(
     pd.DataFrame(
-        {"panel": f"{what} on the test set", "series": who, "seed": pot["seed"], "split": pot["split"], "value": pot[f"{who}, {what}"]}
+        {"panel": f"{what} on the test set", "series": who, "seed": pot["seed"], PARTED: pot["split"], "value": pot[f"{who}, {what}"]}
         for what in ("loss", "error")
         for who in made
         for _, pot in of_three.iterrows()
     ),
-    x="split",
+    x=PARTED,
     name="fig-connectivity-soup",
     caption=f"The average of the weights of {1 + len(branch_seeds)} networks, its members, and the mean of their predictions (ensemble), against the step at which they parted. A dot a trunk.",
     ylabel="loss or error",
