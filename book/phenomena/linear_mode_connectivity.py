@@ -948,18 +948,18 @@ def random_part(one, two, like, seed):
 
 
 def halves_and_swaps(name, one, two, seed):
-    """Networks between two of one trunk, with what was lent and the share of the second in it."""
+    """Networks between two of one trunk, with how much of what was lent, and the fraction that is the top, or the share of the way."""
     mixers = {fraction: Mixer(one, two, fraction) for fraction in (*cut_at, 1)}
     for fraction in cut_at:
         top = mixers[fraction](top=0.5)
-        yield "halfway", "top components", top
-        yield "halfway", "the rest", mixers[fraction](rest=0.5)
-        yield "halfway", "random part", random_part(one, two, top, seed)
-        yield "swapped", "top components", mixers[fraction](top=1)
-        yield "swapped", "the rest", mixers[fraction](rest=1)
+        yield "halfway", "top components", fraction, top
+        yield "halfway", "the rest", fraction, mixers[fraction](rest=0.5)
+        yield "halfway", "random part", fraction, random_part(one, two, top, seed)
+        yield "swapped", "top components", fraction, mixers[fraction](top=1)
+        yield "swapped", "the rest", fraction, mixers[fraction](rest=1)
     for far in (0.5, 0.75, 1):
-        yield "halfway", "all components", mixers[1](top=far / 2)
-        yield "swapped", "all components", mixers[1](top=far)
+        yield "halfway", "all components", far, mixers[1](top=far / 2)
+        yield "swapped", "all components", far, mixers[1](top=far)
 
 
 @torch.no_grad()
@@ -979,10 +979,10 @@ def taken_apart(name, split, trunk, number, one, two):
 
     start, level = matrices_of(one), training_loss(name, one)
     return [
-        {"task": name, "split": split, "seed": trunk, "pair": number, "lent": lent, "series": series}
+        {"task": name, "split": split, "seed": trunk, "pair": number, "lent": lent, "series": series, "place": place}
         | {"moved": float((matrices_of(network) - start).norm() / start.norm())}
         | {"value": training_loss(name, network) - level}
-        for lent, series, network in halves_and_swaps(name, one, two, trunk)
+        for lent, series, place, network in halves_and_swaps(name, one, two, trunk)
     ]
 
 
@@ -1007,16 +1007,18 @@ parts = pd.DataFrame(
 
 # %% tags=["hide-input"]
 moved = "distance moved, as a share of the weights"
-shown = parts.assign(
-    panel=(parts["task"] + ", " if len(tasks) > 1 else "") + "parted at step " + parts["split"].astype(str) + ", " + parts["lent"],
-    seed=parts["seed"].astype(str) + "-" + parts["pair"].astype(str),
-).rename(columns={"moved": moved})  # fmt: skip
+shown = parts.groupby(["task", "split", "lent", "series", "seed", "place"], sort=False)[["moved", "value"]].mean()
+shown = shown.reset_index().rename(columns={"moved": moved})
+shown["panel"] = [
+    f"{name + ', ' if len(tasks) > 1 else ''}parted at step {split}, {lent}"
+    for name, split, lent in zip(shown["task"], shown["split"], shown["lent"], strict=True)
+]
 lines_of_parts = sd.show.curves(
     shown.sort_values(["task", "split", "lent", "series", "seed", moved]),
     x=moved,
     name="fig-connectivity-parts",
-    caption="By how much the training loss of a network rises when its twin lends it half (left: halfway) or all (swapped) of its top components, or of the rest, against the distance "
-    f"the weights move. Fractions from {min(cut_at):g} to {max(cut_at):g} of the components are the top; a larger top moves further, a larger rest too. A line a pair.",
+    caption="By how much the training loss of a network rises when its twin lends it half (halfway) or all (swapped) of its top components, or of the rest, against the distance "
+    f"the weights move. Fractions from {min(cut_at):g} to {max(cut_at):g} of the components are the top; a larger top moves further, a larger rest too. A line a trunk, the mean over its pairs.",
     ylabel="rise of the training loss",
     sharey=False,
 )

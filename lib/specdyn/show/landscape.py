@@ -50,9 +50,8 @@ def landscape(
             bands = ax.contourf(grid.columns, grid.index, shown, levels=levels, cmap="viridis")
             for _, walk in walks[panel].groupby("series", sort=False):
                 _draw_walk(ax, walk, furthest)
-            ax.set(title=panel, aspect="equal")
+            ax.set(title=panel, xlabel="distance in the plane", aspect="equal")
             ax.grid(visible=False)
-        figure.supxlabel("distance in the plane", fontsize="medium")
         figure.colorbar(bands, ax=list(axes.flat), location="top", label=quantity, aspect=50, shrink=0.6)
         return figure
 
