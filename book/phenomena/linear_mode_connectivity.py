@@ -99,16 +99,21 @@ parting = at_tier(  # epochs after which branches part
 strengths = at_tier(  # of noise, beside the size of each matrix
     {"smoke": (0.5, 2.5), "laptop": (0.5, 1.0, 2.5), "gpu": (0.5, 2.5), "paper": (0.1, 0.25, 0.5, 1.0, 2.5)}, tier
 )
-noise_after = at_tier({"smoke": 0.5, "laptop": 2, "gpu": 3, "paper": 5}, tier)  # epochs; one of those of parting
+noise_place = at_tier({"smoke": 1, "laptop": 3, "gpu": 3, "paper": 9}, tier)  # which of these moments gets the noise
 branch_seeds = at_tier({"paper": (110, 210, 310)} | dict.fromkeys(("smoke", "laptop", "gpu"), (110, 210)), tier)
 gentle = at_tier({"paper": 1e-4} | dict.fromkeys(("smoke", "laptop", "gpu"), 1e-3), tier)  # weight decay of the images
+
+if clash := {*seeds} & {*branch_seeds}:
+    raise ValueError(
+        f"seed {min(clash)} would order the data of a trunk and of its branch, one run: choose other seeds"
+    )
 
 tasks = {name: task for name, task in sd.tasks.four_tasks(tier).items() if name in epoch}
 tasks["images"] = replace(tasks["images"], weight_decay=gentle)
 where = resolve_device(device)
 data = {name: task.data(seeds[0], where) for name, task in tasks.items()}
 splits = {name: [round(share * steps) for share in parting] for name, steps in epoch.items()}
-moment = {name: round(noise_after * steps) for name, steps in epoch.items()}
+moment = {name: found[noise_place] for name, found in splits.items()}
 on_the_way = (0.0125, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.625, 0.75, 0.875)  # of training, for paths
 way = {name: sorted({round(share * task.steps) for share in on_the_way}) for name, task in tasks.items()}
 
@@ -601,7 +606,7 @@ sd.show.by_setting(
     panels(shaken_apart, measures, "strength", NOISE),
     x=NOISE,
     name="fig-connectivity-noise",
-    caption=f"Barrier and agreement at the end, against the strength of noise in the weights {noise_after:g} epochs after the beginning. Without noise: branches that parted at that step. A dot a pair.",
+    caption=f"Barrier and agreement at the end, against the strength of noise in the weights {parting[noise_place]:g} epochs after the beginning. Without noise: branches that parted at that step. A dot a pair.",
     ylabel="barrier or agreement",
     sharey=False,
 )
@@ -1896,7 +1901,7 @@ pd.DataFrame(
         ),
         "this page": settings(
             epoch["images"],
-            (parting, noise_after, (0, *strengths), f"{len(branch_seeds)} and the trunk itself"),
+            (parting, parting[noise_place], (0, *strengths), f"{len(branch_seeds)} and the trunk itself"),
             tasks["images"],
         ),
     }
