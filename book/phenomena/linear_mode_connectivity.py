@@ -745,13 +745,15 @@ for title, network in {"in random orders": copied, "matched again": back}.items(
 # %%
 digits = sd.tasks.noisy_labels(tier)
 digits = replace(digits, steps=max(1, digits.steps // 6), every=max(1, digits.steps // 6))
-apart_tasks = tasks | {"labels": digits}
-apart_data = data | {"labels": digits.data(seeds[0], where)}
+apart_tasks = tasks | {"perceptron": digits}
+apart_data = data | {"perceptron": digits.data(seeds[0], where)}
 strangers = {
     (name, trunk): networks[name, 0, trunk, branch_seeds[0]] for name in tasks for trunk in seeds
 }  # as above: other trunks, the same order of data
-strangers |= {("labels", run.seed): run.model() for run in sd.sweep(digits, seed=seeds, device=device)}
-judged["labels"] = [matrix.name for matrix in matrices(strangers["labels", seeds[0]]) if min(matrix.shape) >= 16]
+strangers |= {("perceptron", run.seed): run.model() for run in sd.sweep(digits, seed=seeds, device=device)}
+judged["perceptron"] = [
+    matrix.name for matrix in matrices(strangers["perceptron", seeds[0]]) if min(matrix.shape) >= 16
+]
 following = dict(zip(seeds, [*seeds[1:], seeds[0]], strict=True))  # each trunk with the next one
 
 
@@ -766,6 +768,7 @@ def second_in_order(name, one, two, seed):
         yield "matched by what it does", permuted(two, match_activations(task, one, two, its_data, found))
 
 
+# %% tags=["hide-input"]
 def straight(name, one, two):
     """The line between two networks, by the name of their task."""
     task = apart_tasks[name]
@@ -883,7 +886,7 @@ halfway = pd.DataFrame(
         "repaired": loss_as_it_is(pair["task"], with_statistics(pair["task"], middle, both)),
     }
     for pair in ordered
-    if pair["task"] in ("images", "labels")
+    if pair["task"] in ("images", "perceptron")
     for both in [(pair["one"], pair["two"])]
     for middle in [combined(both, [0.5, 0.5]).to(where)]
 )
@@ -905,15 +908,15 @@ def of_kind(table, name, kind, column):
 
 
 before, after = (
-    {name: of_kind(matched, name, kind, "barrier") for name in ("images", "labels")}
+    {name: of_kind(matched, name, kind, "barrier") for name in ("images", "perceptron")}
     for kind in ("as it is", "matched by weights")
 )
 Markdown(
     f"Between trunks the ConvNet has a barrier of {spread(before['images'])}; with its features matched by weights it is **{spread(after['images'])}**, nearer to what branches have that parted at step "
-    f"{splits['images'][0]} ({spread(barriers('images', splits['images'][0]))}). The perceptron has {spread(before['labels'])} before and **{spread(after['labels'])}** after. A random order does nothing of the kind. So the order of the "
+    f"{splits['images'][0]} ({spread(barriers('images', splits['images'][0]))}). The perceptron has {spread(before['perceptron'])} before and **{spread(after['perceptron'])}** after. A random order does nothing of the kind. So the order of the "
     f"features was most of the wall. Agreement rises too, above what matching makes of untrained networks; with these it has to be compared, for matching *looks* for what fits, and chance is no longer the level. But it stays "
-    f"low: {spread(of_kind(matched, 'images', 'matched by weights', 'agreement'), 3)} and {spread(of_kind(matched, 'labels', 'matched by weights', 'agreement'), 3)}. What is connected then shares few of its top directions. And in the perceptron "
-    f"repair alone, without any matching, does much: the loss halfway is {spread(of_kind(halfway, 'labels', 'as it is', 'as it is'))} without it and {spread(of_kind(halfway, 'labels', 'as it is', 'repaired'))} with it."
+    f"low: {spread(of_kind(matched, 'images', 'matched by weights', 'agreement'), 3)} and {spread(of_kind(matched, 'perceptron', 'matched by weights', 'agreement'), 3)}. What is connected then shares few of its top directions. And in the perceptron "
+    f"repair alone, without any matching, does much: the loss halfway is {spread(of_kind(halfway, 'perceptron', 'as it is', 'as it is'))} without it and {spread(of_kind(halfway, 'perceptron', 'as it is', 'repaired'))} with it."
 )
 
 # %% [markdown]
@@ -967,6 +970,7 @@ def halves_and_swaps(name, one, two, seed):
         yield "swapped", "all components", far, mixers[1](top=far)
 
 
+# %% tags=["hide-input"]
 @torch.no_grad()
 def training_loss(name, network):
     """On the batches on which barriers are read, with the statistics of BatchNorm estimated again."""
@@ -1083,7 +1087,7 @@ Markdown(
 )
 
 # %% [markdown]
-# *What this does not show.* Where the paper's explanation is right in another sense: that little of the top is lost *because* it is shared. Biases, BatchNorm's parameters and the last matrix stay with the first network, also
+# *What this does not show.* That sharing does not matter. Where branches share more, less of either part is lost, and which comes first these networks cannot tell. Biases, BatchNorm's parameters and the last matrix stay with the first network, also
 # where nearly all of the matrices are the second's.
 
 # %% [markdown]
@@ -1092,7 +1096,7 @@ Markdown(
 # Three networks span a plane: the trunk and two of its branches, with every network that is a sum of the three in it {cite}`garipov2018loss`. Its loss can be drawn as a map, and training as a path in it: each checkpoint is
 # drawn at its foot, the nearest place of the plane. But a checkpoint is not in the plane. How far beside it it lies is the size of its dot.
 
-# %%
+# %% tags=["hide-input"]
 sides = at_tier({"smoke": 5, "laptop": 11, "gpu": 15, "paper": 25}, tier)  # places in a row of the map
 
 
@@ -1312,7 +1316,8 @@ better = [split for split in splits["images"] if (soup_gain(split, all_of_them, 
 Markdown(
     f"Soups of {all_of_them} have a lower test loss than their best member in every trunk where they parted at step {' or '.join(map(str, better)) or 'none of these'}; at step {splits['images'][0]} they are worse than the mean member by "
     f"{spread(-soup_gain(splits['images'][0], all_of_them, 'mean member'))}. Of {all_of_them + len(crowd)} that parted at step {late} the soup is {spread(soup_gain(late, all_of_them + len(crowd), 'mean member'), 3)} below the mean member, of two "
-    f"{spread(soup_gain(late, 2, 'mean member'), 3)}. The ensemble is better everywhere, and best where members differ most, which is where soups fail. Over all pairs of a trunk, agreement tells beforehand what a soup of "
+    f"{spread(soup_gain(late, 2, 'mean member'), 3)}. The ensemble's loss is {spread(of_three.loc[of_three['split'] == splits['images'][0], 'ensemble, loss'])} where they parted first and {spread(of_three.loc[of_three['split'] == late, 'ensemble, loss'])} where they parted last: it "
+    f"gains from differences, of which a soup can bear few. Over all pairs of a trunk, agreement tells beforehand what a soup of "
     f"two will gain (rank correlation {spread(told_in_trunk('agreement'))}), and so does distance ({spread(told_in_trunk('distance'))}), which takes no decomposition. Among pairs that parted at the same step: {spread(told_at_split('agreement'))} and "
     f"{spread(told_at_split('distance'))}."
 )
@@ -1767,12 +1772,12 @@ sd.claim(
     holds=[
         row["repaired"] - row["ends"] < 0.5 * (row["as it is"] - row["ends"])
         for trunk in seeds
-        for _, row in of_pairs(halfway, "labels", trunk, kind="as it is").iterrows()
+        for _, row in of_pairs(halfway, "perceptron", trunk, kind="as it is").iterrows()
     ],
     tier=tier,
-    task="labels",
+    task="perceptron",
     measured={
-        f"halfway, {kind}, {state}": of_kind(halfway, "labels", kind, state)
+        f"halfway, {kind}, {state}": of_kind(halfway, "perceptron", kind, state)
         for kind in ("as it is", "matched by weights")
         for state in ("as it is", "repaired")
     },
@@ -1865,10 +1870,15 @@ Markdown(
 - **C12.1** and agreement at large do not know that channels have no order. See [below the permutations](connectivity-permutations) what is left of it once they are put in order.
 - **C13.1**: by noise, agreement is half gone between {"; ".join(f"{tried[a - 1]:g} and {tried[a]:g}" for a in sorted({a for a, _ in half_ways}))}, and the barrier is half-way up between
   {"; ".join(f"{tried[b - 1]:g} and {tried[b]:g}" for b in sorted({b for _, b in half_ways}))}. So agreement goes first, and "at once" is as coarse as the strengths that were tried.
+- **C13.2** is a hypothesis of the paper, and the test is ours. It asks of "averages out" that it be at least half as harmful as what is said to be destroyed. In the mean over pairs the rest costs
+  {spread([of_pairs(equal, "images", trunk, lent="halfway", split=splits["images"][0])["the rest"].mean() / of_pairs(equal, "images", trunk, lent="halfway", split=splits["images"][0])["top components"].mean() for trunk in seeds])} times as much
+  as the top, a random part {spread([of_pairs(equal, "images", trunk, lent="halfway", split=splits["images"][0])["random part"].mean() / of_pairs(equal, "images", trunk, lent="halfway", split=splits["images"][0])["top components"].mean() for trunk in seeds])} times.
 - **L1** has an innocent reading in part: the network at the split point still has the noise of a high learning rate in it, and its ends have not. But twins that part at initialisation agree more with each other
   too, and there is no such noise yet.
 - **L2** and **L3** do not say that shared directions are nothing. They say that here their agreement tells no more of the barrier than how near networks lie does, and that training drives branches apart just where it hurts agreement most.
   It takes an intervention to tell more: [above](connectivity-causal).
+- **L5** and **L6** are about pairs of trunks, each with the next; so every trunk is in two of them. Theirs is no chance level but a control each: a random order, and networks matched before training.
+- **L10** has the same paradox as C11.2: both guides follow the split point, and among pairs that parted at one step neither tells much.
 """
 )
 
@@ -2087,20 +2097,20 @@ check_reordered(in_order)
 # ```{solution-end}
 # ```
 #
-# ```{exercise} Half-way
+# ```{exercise} Halfway
 # :label: ex-connectivity-middle
 #
-# Write `half_way(one, two, batches)`: the network half-way between two networks, ready to be evaluated; `batches` are inputs. The networks that you are given have BatchNorm, and
+# Write `middle_of(one, two, batches)`: the network halfway between two networks, ready to be evaluated; `batches` are inputs. The networks that you are given have BatchNorm, and
 # stay as they are. *(10 minutes)*
 # ```
 
 
 # %%
-def half_way(one, two, batches):
+def middle_of(one, two, batches):
     return combined([one, two], [0.5, 0.5])
 
 
-check_middle(half_way)
+check_middle(middle_of)
 
 # %% [markdown]
 # ```{hint}
@@ -2114,11 +2124,11 @@ check_middle(half_way)
 
 
 # %% tags=["nbval-check-output"]
-def half_way(one, two, batches):
+def middle_of(one, two, batches):
     return reestimate(combined([one, two], [0.5, 0.5]), batches)
 
 
-check_middle(half_way)
+check_middle(middle_of)
 
 # %% [markdown]
 # ```{solution-end}
@@ -2129,25 +2139,27 @@ check_middle(half_way)
 #
 # Train one architecture of *yours* twice, from two seeds. Write `before_and_after(one, two, loss, example)`: the barrier on the straight line between the two, and the barrier
 # after the features of the second are put into the order in which its weights fit those of the first. `loss(network)` is a number; `example` is a batch of inputs, by which
-# `symmetries(one, example)` finds which features may trade places. `rises(one, two, loss)` below is a barrier from five points. How much of your barrier was a matter
-# of order? *(30 minutes)*
+# `symmetries(one, example)` finds which features may trade places. `rises(one, two, loss)` below is a barrier from five points. Without BatchNorm your loss needs no `reestimate`. How much of
+# your barrier was a matter of order? *(30 minutes)*
 # ```
 
 # %%
+# Put your own here: two networks of one architecture, a loss, and a batch of inputs.
+my_one, my_two = (trunks["images"][seed].model().to(where) for seed in (seeds[0], seeds[-1]))
 my_task, my_data = tasks["images"], data["images"]
-my_one, my_two = (trunks["images"][seed].model().to(where) for seed in (seeds[0], seeds[-1]))  # put your own here
 my_batches = [my_task.batch(my_data, step, 0) for step in range(4)]
 my_example = next(iter(my_task.inputs(my_data)))
 
 
 @torch.no_grad()
 def my_loss(network):
-    network = reestimate(network, my_task.inputs(my_data)).eval()  # without BatchNorm: network.eval()
+    network = reestimate(network, my_task.inputs(my_data)).eval()
     return np.mean([my_task.loss(network, batch).item() for batch in my_batches])
 
 
 def rises(one, two, loss):
-    return my_barrier(np.array(SHARES), np.array([loss(combined([one, two], [1 - a, a])) for a in SHARES]))
+    losses = [loss(combined([one, two], [1 - share, share])) for share in SHARES]
+    return my_barrier(np.array(SHARES), np.array(losses))
 
 
 # %%
@@ -2190,7 +2202,7 @@ check_matched(before_and_after, my_one, my_two, my_loss, my_example)
 # An open question, without a check. In a network of two layers with ReLU between them and no normalisation, multiply the first weight and its bias by 10, and divide the second
 # weight by 10. The network computes what it did.
 #
-# 1. What does the network half-way between it and its copy compute? Will the barrier be seen in the loss, in the error, or in both?
+# 1. What does the network halfway between it and its copy compute? Will the barrier be seen in the loss, in the error, or in both?
 # 2. Would matching find it? Would it be there if BatchNorm followed the first layer?
 # 3. What, then, does a barrier between two networks say about what they compute, and what does its absence say? Can you think of a measure that does not depend on how a function is
 #    written down, and of its price? *(30 minutes, best in pairs)*
@@ -2200,7 +2212,7 @@ check_matched(before_and_after, my_one, my_two, my_loss, my_example)
 # :class: dropdown
 # ```
 #
-# Half-way the first layer is 5.5 times the original and the second 0.55 times, so that the outputs, but for the last bias, are 3.025 times what they should be. A classifier
+# Halfway the first layer is 5.5 times the original and the second 0.55 times, so that the outputs, but for the last bias, are 3.025 times what they should be. A classifier
 # gives nearly the same answers, too sure of them: the error hardly moves, the loss does. No order undoes a scale. Before BatchNorm the scale of a weight makes no
 # difference, so there is no barrier.
 #
