@@ -226,7 +226,7 @@ ORDERS = {
 }
 MIDDLES = {
     "averages what the two networks say": lambda one, two, batches: lambda x: (one(x) + two(x)) / 2,
-    "statistics are half-way too": lambda one, two, batches: combined([one, two], [0.5, 0.5]),
+    "statistics are halfway too": lambda one, two, batches: combined([one, two], [0.5, 0.5]),
     "still those of the first network": lambda one, two, batches: averaged(one, two),
     "still those of the second network": lambda one, two, batches: averaged(two, one),
     "on the first batch alone": lambda one, two, batches: half_way(one, two, batches[:1]),
@@ -308,10 +308,10 @@ MATCHED = {
     "the highest losses": lambda one, two, loss, example: [
         max(loss(combined([one, other], [1 - a, a])) for a in SHARES) for other in (two, aligned(one, two, example))
     ],
-    "these are the losses half-way": lambda one, two, loss, example: [
+    "these are the losses halfway": lambda one, two, loss, example: [
         loss(combined([one, other], [0.5, 0.5])) for other in (two, aligned(one, two, example))
     ],
-    "looks half-way only": lambda one, two, loss, example: [
+    "looks halfway only": lambda one, two, loss, example: [
         loss(combined([one, other], [0.5, 0.5])) - (loss(one) + loss(other)) / 2
         for other in (two, aligned(one, two, example))
     ],
@@ -396,7 +396,7 @@ def test_what_is_wrong_with_networks_of_ones_own_is_said() -> None:
 
 
 def test_the_barriers_of_the_made_networks_are_not_highest_at_the_same_place() -> None:
-    """Else looking half-way alone would pass."""
+    """Else looking halfway alone would pass."""
     one, two, loss, example = made_apart()
     at = np.array(SHARES)
     gaps = [

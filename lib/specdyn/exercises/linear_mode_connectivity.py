@@ -99,15 +99,15 @@ def check_reordered(answer: Callable[[Array, Array, Array, Array], Sequence[Any]
 
 
 def check_middle(answer: Callable[[nn.Module, nn.Module, list[Tensor]], nn.Module]) -> Verdict:
-    """Check a function of two networks and batches of inputs: the network half-way, with statistics of its own.
+    """Check a function of two networks and batches of inputs: the network halfway, with statistics of its own.
 
     >>> check_middle(_middle)
-    Right: weights half-way, and BatchNorm's statistics those of the network that they make.
+    Right: weights halfway, and BatchNorm's statistics those of the network that they make.
     """
     one, two, batches = made_pair()
     before = [copy.deepcopy(network.state_dict()) for network in (one, two)]
     cases = {"the two networks made for this check": [one, two, batches]}
-    praise = "weights half-way, and BatchNorm's statistics those of the network that they make."
+    praise = "weights halfway, and BatchNorm's statistics those of the network that they make."
     verdict = judge(_said(answer), _said(_middle), cases, _MIDDLE_MISTAKES, praise)
     if all(_unchanged(network, state) for network, state in zip((one, two), before, strict=True)):
         return verdict
@@ -450,7 +450,7 @@ _MIDDLE_MISTAKES: Mistakes = {
     "this averages what the two networks say. Asked is one network, with the averages of their weights.": (
         lambda one, two, batches: (_outputs(one, batches) + _outputs(two, batches)) / 2
     ),
-    "BatchNorm's statistics are half-way too, and fit neither network nor the one between: estimate them again on the "
+    "BatchNorm's statistics are halfway too, and fit neither network nor the one between: estimate them again on the "
     "batches.": lambda one, two, batches: _outputs(combined([one, two], [0.5, 0.5]), batches),
     "BatchNorm's statistics are still those of the first network: estimate them again on the batches.": (
         lambda one, two, batches: _with_statistics(one, two, batches, one)
@@ -501,12 +501,12 @@ _MATCHED_MISTAKES: Mistakes = {
             _losses(one, _aligned(one, two, example), loss).max(),
         )
     ),
-    "these are the losses half-way. Subtract the straight line between the losses of the ends, and look at all five "
+    "these are the losses halfway. Subtract the straight line between the losses of the ends, and look at all five "
     "shares.": lambda one, two, loss, example: (
         _losses(one, two, loss)[2],
         _losses(one, _aligned(one, two, example), loss)[2],
     ),
-    "this looks half-way only; the gap may be largest elsewhere. Look at all five shares.": (
+    "this looks halfway only; the gap may be largest elsewhere. Look at all five shares.": (
         lambda one, two, loss, example: tuple(
             _gap(np.array(SHARES), _losses(one, other, loss))[2] for other in (two, _aligned(one, two, example))
         )
