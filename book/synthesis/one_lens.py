@@ -137,11 +137,15 @@ def of_this_tier(task):
 def family_of(made):
     """What was learned, from what beginning, and whether from scratch, as a branch, or as a branch that is held to something."""
     task, kind = made["task"], ""
-    name = measures[task["name"]][0]
+    name, ours = measures[task["name"]][0], sizes[task["name"]]
     if "train_fraction" in task:
         name += f", {100 * task['train_fraction']:g} % of pairs"
-    if "corrupted" in task and task["init_scale"] != digits.init_scale:
+    if "dataset" in task and task["dataset"] != ours.dataset:
+        name += f" of {task['dataset']}"
+    if "corrupted" in task and task["init_scale"] != ours.init_scale:
         name += ", PyTorch's start"
+    if task["steps"] < ours.steps / 2:
+        name += ", short"
     if made["start"]:
         kind = ", masked or low rank" if made["constraint"] else ", branches"
     return name + kind
