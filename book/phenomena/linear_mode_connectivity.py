@@ -25,6 +25,7 @@ seeds = [10, 11, 12]  # one trunk, with its branches, for each; verdicts need at
 device = "auto"  # auto, cpu or cuda
 
 # %% tags=["hide-input"]
+import copy
 import itertools
 from contextlib import suppress
 from dataclasses import replace
@@ -706,6 +707,11 @@ pd.DataFrame(
 
 
 # %%
+def there(network):
+    """A copy on the device that computes."""
+    return copy.deepcopy(network).to(where)
+
+
 def inputs_of(task, network, batch):
     """What a network is given, on the way to a loss."""
     seen = []
@@ -729,7 +735,7 @@ def same_outputs(one, two):
     return torch.allclose(one(*given), two(*given), atol=1e-3)
 
 
-one = networks["images", 0, seeds[0], branch_seeds[0]].to(where)
+one = there(networks["images", 0, seeds[0], branch_seeds[0]])
 found = which_may_trade_places(tasks["images"], one, data["images"])
 copied = in_random_order(one, found, seeds[0])
 back = permuted(copied, match_weights(one, copied, found))
@@ -761,7 +767,7 @@ def second_in_order(name, one, two, seed):
     """The second of two networks in several orders of its features."""
     task, its_data = apart_tasks[name], apart_data[name]
     found = which_may_trade_places(task, one, its_data)
-    yield "as it is", two
+    yield "as it is", copy.deepcopy(two)
     yield "random order", in_random_order(two, found, seed)
     yield "matched by weights", permuted(two, match_weights(one, two, found))
     with suppress(ValueError):  # what an LSTM does within is not seen
@@ -779,17 +785,15 @@ ordered = [
     {"task": name, "kind": kind, "seed": trunk, "one": strangers[name, trunk], "two": two.cpu()}
     for name, trunk in strangers
     for kind, two in second_in_order(
-        name, strangers[name, trunk].to(where), strangers[name, following[trunk]].to(where), trunk
+        name, there(strangers[name, trunk]), there(strangers[name, following[trunk]]), trunk
     )
 ]
 straight_lines = side_by_side(
-    straight, [(pair["task"], pair["one"].cpu(), pair["two"]) for pair in ordered], device=device, name="lines"
+    straight, [(pair["task"], pair["one"], pair["two"]) for pair in ordered], device=device, name="lines"
 )
 untrained = {
     (name, trunk): dict(
-        second_in_order(
-            name, *(build(apart_tasks[name], of).to(where).eval() for of in (trunk, following[trunk])), trunk
-        )
+        second_in_order(name, *(there(build(apart_tasks[name], of)).eval() for of in (trunk, following[trunk])), trunk)
     )
     for name, trunk in strangers
 }
@@ -798,7 +802,7 @@ untrained = {
 # %% tags=["hide-input"]
 def compared(name, one, two):
     """Agreement of the ten largest components, and what their spaces share."""
-    which = (name, one.cpu(), two.cpu())
+    which = (name, one, two.cpu())
     return {"agreement": score(agreements(*which)), "spaces": spaces(*which)}
 
 
@@ -866,14 +870,14 @@ sd.show.scatter(
 def loss_as_it_is(name, network):
     """On the batches on which barriers are read, with the statistics that the network has."""
     batches = [apart_tasks[name].batch(apart_data[name], step, 0) for step in range(4)]
-    return float(np.mean([float(apart_tasks[name].loss(network.to(where).eval(), batch)) for batch in batches]))
+    return float(np.mean([float(apart_tasks[name].loss(network, batch)) for batch in batches]))
 
 
 def with_statistics(name, network, ends):
     """The network halfway with its features repaired."""
     if name == "images":
         return reestimate(network, tasks[name].inputs(data[name]))
-    return repaired(digits, network, [end.to(where) for end in ends], [0.5, 0.5], apart_data[name])
+    return repaired(digits, network, ends, [0.5, 0.5], apart_data[name])
 
 
 halfway = pd.DataFrame(
@@ -887,8 +891,8 @@ halfway = pd.DataFrame(
     }
     for pair in ordered
     if pair["task"] in ("images", "perceptron")
-    for both in [(pair["one"], pair["two"])]
-    for middle in [combined(both, [0.5, 0.5]).to(where)]
+    for both in [(there(pair["one"]).eval(), there(pair["two"]).eval())]
+    for middle in [there(combined(both, [0.5, 0.5])).eval()]
 )
 pd.DataFrame(
     {
@@ -976,7 +980,7 @@ def training_loss(name, network):
     """On the batches on which barriers are read, with the statistics of BatchNorm estimated again."""
     task = tasks[name]
     its_data = task.data(seeds[0], where)
-    network = reestimate(network.to(where), task.inputs(its_data)).eval()
+    network = reestimate(there(network), task.inputs(its_data)).eval()
     return float(np.mean([float(task.loss(network, task.batch(its_data, step, 0))) for step in range(4)]))
 
 
@@ -1211,7 +1215,7 @@ more = sd.sweep(
 
 # %% tags=["hide-input"]
 def estimated(network):
-    return reestimate(network.to(where), images.inputs(its_images)).eval()
+    return reestimate(there(network), images.inputs(its_images)).eval()
 
 
 @torch.no_grad()
@@ -1356,8 +1360,8 @@ plain_pairs = [
 on_plain = [
     line(
         plain,
-        pair["one"].to(where),
-        pair["two"].to(where),
+        there(pair["one"]),
+        there(pair["two"]),
         plain.data(seeds[0], where),
         points=6,
         batches=4,
