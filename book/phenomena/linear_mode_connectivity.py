@@ -79,48 +79,28 @@ from specdyn.training.loop import resolve_device
 
 torch.set_num_threads(1)  # the networks are too small to share among cores
 
-epoch = at_tier(  # updates in one pass through the training data
-    {
-        "smoke": {"images": 16},
-        "laptop": {"images": 32},
-        "gpu": {"images": 352, "generation": 422, "speech": 188, "language": 127},
-        "paper": {"images": 352, "generation": 422, "speech": 892, "language": 222},
-    },
-    tier,
-)
-parting = at_tier(  # epochs after which branches part
-    {
-        "smoke": (0, 0.5, 1),
-        "laptop": (0, 0.25, 0.75, 2, 5),
-        "gpu": (0, 0.2, 1, 3),
-        "paper": (0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5),
-    },
-    tier,
-)
+plans = sd.tasks.branching(tier)  # images at the smoke and laptop tiers, all four tasks at the higher ones
+tasks = {name: plan.task for name, plan in plans.items()}
+splits = {name: plan.splits for name, plan in plans.items()}  # the steps at which branches part
+epoch, branch_seeds = plans["images"].epoch, plans["images"].orders
+parting = [split / epoch for split in splits["images"]]  # the same in epochs
 strengths = at_tier(  # of noise, beside the size of each matrix
     {"smoke": (0.5, 2.5), "laptop": (0.5, 1.0, 2.5), "gpu": (0.5, 2.5), "paper": (0.1, 0.25, 0.5, 1.0, 2.5)}, tier
 )
 noise_place = at_tier({"smoke": 1, "laptop": 3, "gpu": 3, "paper": 9}, tier)  # which of these moments gets the noise
-branch_seeds = at_tier({"paper": (110, 210, 310)} | dict.fromkeys(("smoke", "laptop", "gpu"), (110, 210)), tier)
-gentle = at_tier({"paper": 1e-4} | dict.fromkeys(("smoke", "laptop", "gpu"), 1e-3), tier)  # weight decay of the images
 
 if clash := {*seeds} & {*branch_seeds}:
     raise ValueError(
         f"seed {min(clash)} would order the data of a trunk and of its branch, one run: choose other seeds"
     )
 
-tasks = {name: task for name, task in sd.tasks.four_tasks(tier).items() if name in epoch}
-tasks["images"] = replace(tasks["images"], weight_decay=gentle)
 where = resolve_device(device)
 data = {name: task.data(seeds[0], where) for name, task in tasks.items()}
-splits = {name: [round(share * steps) for share in parting] for name, steps in epoch.items()}
 moment = {name: found[noise_place] for name, found in splits.items()}
-on_the_way = (0.0125, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.625, 0.75, 0.875)  # of training, for paths
-way = {name: sorted({round(share * task.steps) for share in on_the_way}) for name, task in tasks.items()}
 
 # %%
 trunks = {
-    name: {run.seed: run for run in sd.sweep(task, seed=seeds, keep={*splits[name], *way[name]}, device=device)}
+    name: {run.seed: run for run in sd.sweep(task, seed=seeds, keep={*splits[name], *plans[name].path}, device=device)}
     for name, task in tasks.items()
 }
 
@@ -128,7 +108,7 @@ trunks = {
 def branched(name, moments, split):
     """Branches from checkpoints of one step, given by trunk and by the seed that is to order their data."""
     brief = replace(tasks[name], every=tasks[name].steps)  # of branches only checkpoints are read
-    keep = [step for step in way[name] if step >= split]
+    keep = [step for step in plans[name].path if step >= split]
     runs = sd.sweep(brief, start=moments, seed=branch_seeds, keep=keep, device=device)
     return {trunk: {run.seed: run for run in runs.sel(start=trunk)} for trunk in moments}
 
@@ -229,7 +209,7 @@ replace(
 # %% tags=["remove-input"]
 Markdown(
     f"""
-A small ConvNet learns to read digits through clutter, in {tasks["images"].steps:,} updates, {epoch["images"]} to an epoch.
+A small ConvNet learns to read digits through clutter, in {tasks["images"].steps:,} updates, {epoch} to an epoch.
 
 1. Two copies of one *untrained* network are trained with the data in two orders. Then their weights are averaged. Is the average better than guessing, whose loss is {np.log(10):.1f}?
 2. Copies part at step {", ".join(map(str, splits["images"][1:-1]))} or {splits["images"][-1]} instead. From which on is the average as good as the ends?
@@ -607,7 +587,7 @@ sd.show.by_setting(
     panels(shaken_apart, measures, "strength", NOISE),
     x=NOISE,
     name="fig-connectivity-noise",
-    caption=f"Barrier and agreement at the end, against the strength of noise in the weights {parting[noise_place]:g} epochs after the beginning. Without noise: branches that parted at that step. A dot a pair.",
+    caption=f"Barrier and agreement at the end, against the strength of noise in the weights {parting[noise_place]:.2g} epochs after the beginning. Without noise: branches that parted at that step. A dot a pair.",
     ylabel="barrier or agreement",
     sharey=False,
 )
@@ -1110,7 +1090,7 @@ def walked(name, split, trunk):
         f"branch {order}": run for order, run in branches[name, split][trunk].items()
     }
     plane = Plane(*(run.model() for run in runs.values()))
-    steps = sorted({split, *(step for step in way[name] if step > split), tasks[name].steps})
+    steps = sorted({split, *(step for step in plans[name].path if step > split), tasks[name].steps})
     places = pd.DataFrame(
         [
             (
@@ -1899,10 +1879,10 @@ def settings(of_tier, shown, task):
         "convolutions": f"{sum(item != 'pool' for item in task.plan)}",
         "updates": f"{task.steps:,}",
         "weight decay": f"{task.weight_decay:g}",
-        "branches part after, epochs": ", ".join(f"{each:g}" for each in steps),
+        "branches part after, epochs": ", ".join(f"{each:.2g}" for each in steps),
         "the last of it, % of training": f"{100 * max(steps) * of_tier / task.steps:.0f}",
         "trunks, and branches of each": f"3, and {orders}",
-        "noise after, epochs": f"{after:g}",
+        "noise after, epochs": f"{after:.2g}",
         "strengths of noise": ", ".join(f"{each:g}" for each in noise_sizes),
     }
 
@@ -1914,7 +1894,7 @@ pd.DataFrame(
             352, ((0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5), 5, (0, 0.1, 0.25, 0.5, 1, 2.5), "3"), original
         ),
         "this page": settings(
-            epoch["images"],
+            epoch,
             (parting, parting[noise_place], (0, *strengths), f"{len(branch_seeds)} and the trunk itself"),
             tasks["images"],
         ),

@@ -68,32 +68,18 @@ labelled = sd.sweep(
 )
 
 # As on the page on connectivity: the image classifier with little decay, branches, and what is kept of them.
-gentle = at_tier({"paper": 1e-4} | dict.fromkeys(("smoke", "laptop", "gpu"), 1e-3), tier)
-connected = replace(images, weight_decay=gentle)
-epoch = at_tier({"smoke": 16, "laptop": 32, "gpu": 352, "paper": 352}, tier)
-parting = at_tier(
-    {
-        "smoke": (0, 0.5, 1),
-        "laptop": (0, 0.25, 0.75, 2, 5),
-        "gpu": (0, 0.2, 1, 3),
-        "paper": (0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5),
-    },
-    tier,
-)
-orders = at_tier({"paper": (110, 210, 310)} | dict.fromkeys(("smoke", "laptop", "gpu"), (110, 210)), tier)
-on_the_way = (0.0125, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.625, 0.75, 0.875)
-way, splits = sorted({round(share * images.steps) for share in on_the_way}), [round(share * epoch) for share in parting]
-brief = replace(connected, every=images.steps)
-trunks = {run.seed: run for run in sd.sweep(connected, seed=seeds, keep={*splits, *way}, device=device)}
+plan = sd.tasks.branching(tier)["images"]
+connected, brief = plan.task, replace(plan.task, every=plan.task.steps)
+trunks = {run.seed: run for run in sd.sweep(connected, seed=seeds, keep={*plan.splits, *plan.path}, device=device)}
 branches = {
     split: sd.sweep(
         brief,
-        start={seed: dict.fromkeys(orders, trunk.checkpoint(split)) for seed, trunk in trunks.items()},
-        seed=orders,
-        keep=[step for step in way if step >= split],
+        start={seed: dict.fromkeys(plan.orders, trunk.checkpoint(split)) for seed, trunk in trunks.items()},
+        seed=plan.orders,
+        keep=[step for step in plan.path if step >= split],
         device=device,
     )
-    for split in splits
+    for split in plan.splits
 }
 ends = {seed: run.model() for seed, run in trunks.items()}
 
@@ -527,7 +513,7 @@ added = {kind: [losses[kind, seed] - losses["whole", seed] for seed in seeds] fo
 parted = {
     (seed, split): [ends[seed], *(run.model() for run in branches[split].sel(start=seed))]
     for seed in seeds
-    for split in splits
+    for split in plan.splits
 }
 
 
@@ -613,7 +599,7 @@ def fitted_by(recording):
 
 first_settled = [settles(run.recording, slice(None))[:3].mean() for run in trunks.values()]
 halved = [
-    next((split for split in splits if barriers[seed, split] <= barriers[seed, 0] / 2), math.nan) for seed in seeds
+    next((split for split in plan.splits if barriers[seed, split] <= barriers[seed, 0] / 2), math.nan) for seed in seeds
 ]
 Markdown(
     f"In the image classifier the first three directions settle after **{spread([100 * share for share in first_settled], 0)} %** of the run, which is step {spread([share * images.steps for share in first_settled], 0)}. "
@@ -667,7 +653,7 @@ def like_noise(others, seed, what):
     return np.stack([shared(one, seed) for one in noisy])
 
 
-latest = splits[-1]
+latest = plan.splits[-1]
 compared_with = {
     f"branches parted at step {latest}": lambda seed: parted[seed, latest][1:],
     "largest weights of the end": lambda seed: [tickets[seed].applied(ends[seed])],

@@ -1,5 +1,6 @@
 """What is learned: data, model, loss and optimizer, at each tier."""
 
+from specdyn.tasks.branching import Branching, branching
 from specdyn.tasks.four_tasks import decay_values, four_tasks
 from specdyn.tasks.image_classification import ConvBlock, ConvNet, ImageClassification, image_classification
 from specdyn.tasks.image_data import ImageData
@@ -27,6 +28,7 @@ __all__ = [
     "TIERS",
     "Alphabet",
     "BidirectionalLSTM",
+    "Branching",
     "ConvBlock",
     "ConvNet",
     "Corpus",
@@ -49,6 +51,7 @@ __all__ = [
     "TwoLayers",
     "UNet",
     "Vocabulary",
+    "branching",
     "build",
     "decay_values",
     "error_rate",
