@@ -87,7 +87,7 @@ parting = [split / epoch for split in splits["images"]]  # the same in epochs
 strengths = at_tier(  # of noise, beside the size of each matrix
     {"smoke": (0.5, 2.5), "laptop": (0.5, 1.0, 2.5), "gpu": (0.5, 2.5), "paper": (0.1, 0.25, 0.5, 1.0, 2.5)}, tier
 )
-noise_place = at_tier({"smoke": 1, "laptop": 3, "gpu": 3, "paper": 9}, tier)  # which of these moments gets the noise
+noise_place = at_tier({"smoke": 1, "laptop": 2, "gpu": 3, "paper": 9}, tier)  # which of these moments gets the noise
 
 if clash := {*seeds} & {*branch_seeds}:
     raise ValueError(
@@ -175,7 +175,7 @@ def barriers(name, split, kind="line"):
 
 
 in_panels = [
-    pair for pair in siblings if pair["split"] in [splits[pair["task"]][i] for i in (0, len(parting) // 2, -1)]
+    pair for pair in siblings if pair["split"] in [splits[pair["task"]][i] for i in (0, (len(parting) - 1) // 2, -1)]
 ]
 replace(
     sd.show.curves(

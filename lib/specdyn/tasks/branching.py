@@ -15,7 +15,7 @@ _EPOCHS = {
 }
 _PARTING = {
     "smoke": (0, 0.5, 1),
-    "laptop": (0, 0.25, 0.75, 2, 5),
+    "laptop": (0, 0.5, 2, 5),
     "gpu": (0, 0.2, 1, 3),
     "paper": (0, 0.2, 0.4, 0.6, 0.8, 1, 2, 3, 4, 5),
 }
@@ -48,7 +48,7 @@ def branching(tier: str = "laptop") -> dict[str, Branching]:
     ends of the first five.
 
     >>> branching("laptop")["images"].splits
-    (0, 8, 24, 64, 160)
+    (0, 16, 64, 160)
     """
     tasks = four_tasks(tier)
     tasks["images"] = replace(tasks["images"], weight_decay=at_tier(_DECAY, tier))
