@@ -1851,7 +1851,7 @@ Markdown(
   that of distance {spread([related(part, "distance") for _, part in cluttered.groupby("split")])}.
 - **C11.3** is about the mean. Taken matrix by matrix it fails in {spread([sum(by_quarter("images", trunk)[:, 0] < by_quarter("images", trunk)[:, 2:].mean(1) * 2) for trunk in seeds], 0)} of {len(judged["images"])},
   the smallest among them, of which the first ten components are most. And it would hold for any two networks that are merely near each other: a small difference turns the top vectors least.
-- **C12.1** and agreement at large do not know that channels have no order. Once they are put in order, [more is left of both](connectivity-permutations).
+- **C12.1** and agreement at large do not know that channels have no order. [Once they are put in order](connectivity-permutations) the barrier is lower and more is shared.
 - **C13.1**: by noise, agreement is half gone between {"; ".join(f"{tried[a - 1]:g} and {tried[a]:g}" for a in sorted({a for a, _ in half_ways}))}, and the barrier is half-way up between
   {"; ".join(f"{tried[b - 1]:g} and {tried[b]:g}" for b in sorted({b for _, b in half_ways}))}. {"So agreement goes first, and" if all(a < b for a, b in half_ways) else "So"} "at once" is as coarse as the strengths that were tried.
 - **C13.2** is a hypothesis of the paper, and the test is ours. It asks of "averages out" that it be at least half as harmful as what is said to be destroyed. In the mean over pairs the rest costs
