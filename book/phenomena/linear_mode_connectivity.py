@@ -262,9 +262,9 @@ one = siblings[0]["line"]
 print(f"the same as the library's: {np.isclose(highest(one.at, one.values()), one.barrier())}")
 
 # %% [markdown]
-# The library looks at more points where the loss bends, so that a narrow barrier is not stepped over, and says how much *room* is left for one between the points. BatchNorm's
-# statistics are estimated again at every point {cite}`jordan2023repair`. Losses are means over the same few batches for all pairs, so a barrier has a standard error. Two definitions are in
-# use: the paper's, over the whole line with its ends, is never negative; the official code leaves the ends out, and can be.
+# The library looks at six points first, and at more where the loss bends. So it finds a barrier that is as wide as these are apart, wherever it lies; a narrower one shows if one of the points meets its flank. *Room* is how much
+# higher the loss could be between points if it bends four times as much there as at them: an estimate, no bound. BatchNorm's statistics are estimated again at every point {cite}`jordan2023repair`. Losses are means over the
+# same few batches for all pairs, so a barrier has a standard error. Two definitions are in use: the paper's, over the whole line with its ends, is never negative; the official code leaves the ends out, and can be.
 
 
 # %% tags=["hide-input"]
