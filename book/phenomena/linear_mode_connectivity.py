@@ -1902,8 +1902,7 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# - **Tasks**: the paper shows four; this page shows images, and the other three at the higher tiers. These train the paper's networks on its datasets; the gpu tier parts branches at
-#   four points, not ten.
+# - **Tasks**: the paper shows four; this page shows images, and the other three at the higher tiers, of which the paper tier has the paper's networks, datasets and split points.
 # - **Weight decay** is ten times the paper's and a tenth of what our other chapters give to images. With theirs a laptop's network forgets its beginning within an epoch or two: barriers were as high, but agreement
 #   stayed small even where branches parted after three epochs (tried on seeds 0 to 2).
 # - **The trunk** is one more branch at every split point. In the paper branches all have other orders than their trunk.
