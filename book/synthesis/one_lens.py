@@ -218,7 +218,7 @@ sd.show.scatter(
 # %% [markdown]
 # ## Rank and generalisation
 #
-# Tasks differ in rank and in difficulty for reasons that have nothing to do with each other. So a correlation over all runs mixes two questions, which is known as
+# Tasks differ in rank and in difficulty for reasons that have nothing to do with each other. So a correlation over all runs mixes two questions. It can even have the other sign than all those within, which is known as
 # {term}`Simpson's paradox` {cite}`simpson1951interpretation`. The honest question is asked within a *family*: one task, one kind of network, one beginning; what differs is what the pages
 # did to it. The correlation in five lines, and the null: as if rank had been dealt out at random within each family.
 
@@ -404,11 +404,15 @@ def at_looks(recording):
     return np.unique(np.linspace(0, len(recording.vector_steps) - 1, looks).round().astype(int))
 
 
+def large(recording):
+    """The agreement blocks of the matrices with at least 16 singular values."""
+    return [recording.agreement_blocks[name] for name, shape in recording.shapes.items() if min(shape) >= 16]
+
+
 def settles(recording, chosen):
     """Share of the run by which each of ten places is settled, the median over matrices with at least 16 singular values."""
     of_run = recording.vector_steps[chosen] / recording.vector_steps[-1]
-    large = [name for name, shape in recording.shapes.items() if min(shape) >= 16]
-    return np.median([settled(recording.agreement_blocks[name][chosen], of_run) for name in large], axis=0)
+    return np.median([settled(blocks[chosen], of_run) for blocks in large(recording)], axis=0)
 
 
 def random_walk(run):
@@ -562,8 +566,7 @@ above_ends = {of: over_pairs(*of, times_the_ends) for of in parted}
 # %% tags=["hide-input"]
 def best_match(recording, places):
     """Agreement with the end of some of the first ten places over time, the mean over matrices with at least 16 singular values."""
-    blocks = [recording.agreement_blocks[name] for name, shape in recording.shapes.items() if min(shape) >= 16]
-    return np.mean([block.max(axis=1)[:, places].mean(axis=1) for block in blocks], axis=0)
+    return np.mean([blocks.max(axis=1)[:, places].mean(axis=1) for blocks in large(recording)], axis=0)
 
 
 first, last = "first three", "last three"
