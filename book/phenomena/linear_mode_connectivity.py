@@ -1328,8 +1328,8 @@ Markdown(
 # %% [markdown]
 # ## When this fails
 #
-# If branches that share no top directions are always walled off from each other, then there must be a wall wherever branches of one initialisation share none. Here is an easier task for the same
-# network: plain digits, without clutter. The branches part at initialisation.
+# If it were the shared top directions that connect, there would be a wall wherever branches share as few of them as those do that are walled off. Here is an easier task for the same network: plain digits, without
+# clutter. The branches part at initialisation.
 
 # %%
 easier = at_tier(
@@ -1407,6 +1407,9 @@ def at_split(name, trunk, place):
     return pairs_of(together, name, trunk, split=splits[name][place])
 
 
+NOTHING = 0.1  # what is less, we say, is not shared
+
+
 def shared(name, trunk, values):
     """Agreement on the scale from unrelated matrices, 0, to branches that parted last, 1."""
     most = at_split(name, trunk, -1)["agreement"].mean()
@@ -1425,7 +1428,7 @@ def goes_away(name, trunk):
 
 def goes_together(name, trunk):
     early = shared(name, trunk, at_split(name, trunk, 0)["agreement"])
-    return bool(related(pairs_of(together, name, trunk), "agreement") <= -0.7 and (early < 0.1).all())
+    return bool(related(pairs_of(together, name, trunk), "agreement") <= -0.7 and (early < NOTHING).all())
 
 
 def by_quarter(name, trunk):
@@ -1445,7 +1448,7 @@ def at_the_top(name, trunk):
 def stays_walled(name, trunk):
     found = pairs_of(apart, name, trunk)
     wall = at_split(name, trunk, 0)["barrier"].mean()
-    return bool((surely(found, -1) > wall / 2).all() and (shared(name, trunk, found["agreement"]) < 0.1).all())
+    return bool((surely(found, -1) > wall / 2).all() and (shared(name, trunk, found["agreement"]) < NOTHING).all())
 
 
 def by_strength(name, trunk, column):
@@ -1465,7 +1468,7 @@ def falls_apart(name, trunk):
         wall.is_monotonic_increasing
         and common.is_monotonic_decreasing
         and (surely(most, -1) > wall.iloc[0]).all()
-        and shared(name, trunk, common.iloc[-1]) < 0.1
+        and shared(name, trunk, common.iloc[-1]) < NOTHING
         and abs(halfway_at(wall) - halfway_at(common)) <= 1
     )
 
@@ -1844,11 +1847,19 @@ def times_the_top(part):
     return spread(rises[part] / rises["top components"])
 
 
+def halved_by(kind):
+    """In how many pairs of other trunks a way of matching leaves less than half of the barrier."""
+    left = [by_order(name, trunk, "barrier") for name in ("images", "perceptron") for trunk in seeds]
+    return f"{sum(each[kind] < 0.5 * each['as it is'] for each in left)} of {len(left)}"
+
+
 Markdown(
     f"""
 - **C11.1** is about loss. In error, by the stricter rule that more than {100 * LIMIT:g} points are a barrier {{cite}}`frankle2020linear`, pairs with one are, of {len(seeds) * 3 if len(branch_seeds) == 2 else "all"}:
   {"; ".join(f"{int((part['error'] >= LIMIT).sum())} that parted at step {split}" for split, part in cluttered.groupby("split"))}. Errors are counted on {common.evaluated} images.
-- **C11.2** compares two things that both follow the split point, and so says nothing of cause. Within one split point the correlation is {spread([related(part, "agreement") for _, part in cluttered.groupby("split")])},
+- **C11.2** has two halves. The rank correlation is {spread([related(pairs_of(together, "images", trunk), "agreement") for trunk in seeds])}; and pairs that parted at initialisation share
+  {spread([each for trunk in seeds for each in shared("images", trunk, at_split("images", trunk, 0)["agreement"])])} of what those that parted last do, where each has to be below {NOTHING:g} to be called nothing. It
+  compares two things that both follow the split point, and so says nothing of cause. Within one split point the correlation is {spread([related(part, "agreement") for _, part in cluttered.groupby("split")])},
   that of distance {spread([related(part, "distance") for _, part in cluttered.groupby("split")])}.
 - **C11.3** is about the mean. Taken matrix by matrix it fails in {spread([sum(by_quarter("images", trunk)[:, 0] < by_quarter("images", trunk)[:, 2:].mean(1) * 2) for trunk in seeds], 0)} of {len(judged["images"])}.
   And it would hold for any two networks that are merely near each other: a small difference turns the top vectors least.
@@ -1862,6 +1873,7 @@ Markdown(
   with each other too, and there is no such noise yet.
 - **L2** and **L3** do not say that shared directions are nothing. Where they hold, they say that agreement tells no more of the barrier than how near networks lie does, and that training drives branches apart just where it hurts agreement most.
   It takes an intervention to tell more: [above](connectivity-causal).
+- **L5** asks for both ways of matching. By what features do, the barrier is less than half of what it was in {halved_by("matched by what it does")} pairs, by weights in {halved_by("matched by weights")}.
 - **L5** and **L6** are about pairs of trunks, each with the next; so every trunk is in two of them. Theirs is no chance level but a control each: a random order, and networks matched before training.
 - **L10** compares pairs that parted at different steps, as C11.2 does, and both guides follow the step. Among pairs that parted at one step the rank correlation with the gain is {spread(told_at_split("agreement"))} for agreement
   and {spread(told_at_split("distance"))} for distance.
