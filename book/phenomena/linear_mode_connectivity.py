@@ -1407,6 +1407,7 @@ def at_split(name, trunk, place):
     return pairs_of(together, name, trunk, split=splits[name][place])
 
 
+place_of = {name: f"In {name}" for name in tasks} | {"perceptron": "In the perceptron"}
 NOTHING = 0.1  # what is less, we say, is not shared
 
 
@@ -1502,7 +1503,7 @@ for name in tasks:
     display(
         sd.claim(
             "C11.1",
-            "Branches that part at initialisation have a barrier between them, branches that part later next to none: at the first split point it is above twice its standard error in every pair, at the "
+            f"{place_of[name]}, branches that part at initialisation have a barrier between them, branches that part later next to none: at the first split point it is above twice its standard error in every pair, at the "
             "last below a tenth of the mean barrier at the first.",
             holds=tests["C11.1", name],
             tier=tier,
@@ -1516,7 +1517,7 @@ for name in tasks:
     display(
         sd.claim(
             "C11.2",
-            "The barrier falls as the agreement of top singular vectors rises, with a rank correlation of -0.7 or below over all pairs, and branches that part at initialisation share nothing.",
+            f"{place_of[name]}, the barrier falls as the agreement of top singular vectors rises, with a rank correlation of -0.7 or below over all pairs, and branches that part at initialisation share nothing.",
             holds=tests["C11.2", name],
             tier=tier,
             task=name,
@@ -1531,7 +1532,7 @@ for name in tasks:
     display(
         sd.claim(
             "C11.3",
-            "Branches agree in their top ranks: those that part last share, above chance, at least twice as much in the first quarter of the components as in the second half, in the mean over matrices.",
+            f"{place_of[name]}, branches agree in their top ranks: those that part last share, above chance, at least twice as much in the first quarter of the components as in the second half, in the mean over matrices.",
             holds=tests["C11.3", name],
             tier=tier,
             task=name,
@@ -1548,7 +1549,7 @@ for name in tasks:
     display(
         sd.claim(
             "C12.1",
-            "Branches of different trunks with the data in the same order share nothing, and between them is a barrier of at least half that between branches that part at initialisation, whichever the split "
+            f"{place_of[name]}, branches of different trunks with the data in the same order share nothing, and between them is a barrier of at least half that between branches that part at initialisation, whichever the split "
             "point.",
             holds=tests["C12.1", name],
             tier=tier,
@@ -1563,7 +1564,7 @@ for name in tasks:
     display(
         sd.claim(
             "C13.1",
-            "The stronger the noise, the higher the barrier and the smaller the agreement, until branches share nothing; and both are halfway there at the same strength, to within one of those tried.",
+            f"{place_of[name]}, the stronger the noise, the higher the barrier and the smaller the agreement, until branches share nothing; and both are halfway there at the same strength, to within one of those tried.",
             holds=tests["C13.1", name],
             tier=tier,
             task=name,
@@ -1594,7 +1595,7 @@ for name in tasks:
     display(
         sd.claim(
             "C13.2",
-            "Interpolation destroys top components that are not shared, and averages out the rest: of branches that part at initialisation, averaging the rest alone raises the loss less than half as much as "
+            f"{place_of[name]}, interpolation destroys top components that are not shared, and averages out the rest: of branches that part at initialisation, averaging the rest alone raises the loss less than half as much as "
             "averaging the top alone does, where both move equally far.",
             holds=[destroys_the_top(name, trunk) for trunk in seeds],
             tier=tier,
@@ -1634,7 +1635,7 @@ for name in tasks:
     display(
         sd.claim(
             "L1",
-            "What branches have in common was in part not there when they parted: wherever they do, they agree more with each other than with the network they parted from.",
+            f"{place_of[name]}, what branches have in common was in part not there when they parted: wherever they do, they agree more with each other than with the network they parted from.",
             holds=[at_every_split(name, trunk, "with parting", -1) for trunk in seeds],
             tier=tier,
             task=name,
@@ -1648,7 +1649,7 @@ for name in tasks:
     display(
         sd.claim(
             "L2",
-            "Distance tells the height of the barrier as well as agreement does: over all pairs of a trunk, with noise and without, its rank correlation with the barrier is as strong, to within 0.05.",
+            f"{place_of[name]}, distance tells the height of the barrier as well as agreement does: over all pairs of a trunk, with noise and without, its rank correlation with the barrier is as strong, to within 0.05.",
             holds=[as_good_a_guide(name, trunk) for trunk in seeds],
             tier=tier,
             task=name,
@@ -1664,7 +1665,7 @@ for name in tasks:
     display(
         sd.claim(
             "L3",
-            "Branches agree less than their distance asks for: wherever they part, networks with the same middle and distance, but apart in a random direction, agree more.",
+            f"{place_of[name]}, branches agree less than their distance asks for: wherever they part, networks with the same middle and distance, but apart in a random direction, agree more.",
             holds=[at_every_split(name, trunk, "at random", 1) for trunk in seeds],
             tier=tier,
             task=name,
@@ -1721,7 +1722,7 @@ for name in matched["task"].unique():
     display(
         sd.claim(
             "L5",
-            "Most of the wall between networks of different trunks is the order of their features: matched, by weights or by what they do, they have less than half the barrier; put in a random "
+            f"{place_of[name]}, most of the wall between networks of different trunks is the order of their features: matched, by weights or by what they do, they have less than half the barrier; put in a random "
             "order, they have more than half.",
             holds=[order_is_the_wall(name, trunk) for trunk in seeds],
             tier=tier,
@@ -1735,7 +1736,7 @@ for name in matched["task"].unique():
     display(
         sd.claim(
             "L6",
-            "Matched networks share few of their top directions: the agreement of the ten largest is above what matching makes of untrained networks, but below a half.",
+            f"{place_of[name]}, matched networks share few of their top directions: the agreement of the ten largest is above what matching makes of untrained networks, but below a half.",
             holds=[little_in_common(name, trunk) for trunk in seeds],
             tier=tier,
             task=name,
@@ -1768,7 +1769,7 @@ for name in tasks:
     display(
         sd.claim(
             "L8",
-            "Without a wall, too, a part alone costs more than the whole: of branches that part at the last split point, averaging the top alone and averaging the rest alone each raise the loss more than going as far "
+            f"{place_of[name]}, without a wall, too, a part alone costs more than the whole: of branches that part at the last split point, averaging the top alone and averaging the rest alone each raise the loss more than going as far "
             "along the line does, in every pair.",
             holds=[
                 bool((mine[["top components", "the rest"]].min(axis=1) > mine["all components"]).all())
