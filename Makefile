@@ -9,11 +9,11 @@ RUN := .venv/bin/python
 
 help:
 	@echo 'make book                    run every chapter at the laptop tier and build the site: on two cores'
-	@echo '                             about 18 minutes the first time, one where nothing changed'
-	@echo 'make book TIER=smoke         the three-minute look; tiers: smoke, laptop, gpu, paper'
+	@echo '                             about 24 minutes the first time, one where nothing changed'
+	@echo 'make book TIER=smoke         the four-minute look; tiers: smoke, laptop, gpu, paper'
 	@echo 'make book CHAPTER=grokking   run one chapter and build the site from what is there'
 	@echo 'make test                    every check: ruff, mypy, tests, doctests, chapters at the smoke tier;'
-	@echo '                             about 5 minutes'
+	@echo '                             about 7 minutes'
 	@echo 'make references              run the chapters at the smoke tier again for tests/references'
 	@echo 'make clean                   remove the site and the executed notebooks; trained runs stay'
 	@echo
