@@ -650,15 +650,18 @@ def against(column, xlabel, name, caption):
 
 
 against(
-    "agreement", "agreement of the ten largest", "fig-connectivity-agreement", "All pairs: barrier against agreement."
+    "agreement",
+    "agreement of the ten largest",
+    name="fig-connectivity-agreement",
+    caption="All pairs: barrier against agreement.",
 )
 
 # %% tags=["hide-input"]
 against(
     "distance",
     "distance as a share of size",
-    "fig-connectivity-distance",
-    "The same pairs: barrier against their distance, as a share of the size of each matrix.",
+    name="fig-connectivity-distance",
+    caption="The same pairs: barrier against their distance, as a share of the size of each matrix.",
 )
 
 
