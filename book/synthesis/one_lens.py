@@ -122,7 +122,7 @@ def of_this_tier(task):
 
 
 def family_of(made):
-    """What was learned, from what beginning, and whether from scratch, as a branch, or as a branch that is held to something."""
+    """What was learned, from what beginning, and whether from scratch, as a branch, or held to a mask or low rank."""
     task, kind = made["task"], ""
     name, ours = measures[task["name"]][0], sizes[task["name"]]
     if "train_fraction" in task:
@@ -134,8 +134,15 @@ def family_of(made):
     if task["steps"] < ours.steps / 2:
         name += ", short"
     if made["start"]:
-        kind = ", masked or low rank" if made["constraint"] else ", branches"
+        held = made["constraint"] or made["start"][0] not in everything
+        kind = ", masked or low rank" if held else ", branches"
     return name + kind
+
+
+def trunk_seed(made):
+    """The seed of the run that a branch left; what began from weights made by hand counts by its own."""
+    trunk = everything.get(made["start"][0]) if made["start"] else None
+    return trunk_seed(trunk.provenance) if trunk else made["seed"]
 
 
 def row(recording):
@@ -147,7 +154,7 @@ def row(recording):
     return {
         "task": task,
         "family": family_of(made),
-        "seed": int(made["start"][0].rsplit("-", 2)[1]) if made["start"] else made["seed"],
+        "seed": trunk_seed(made),
         "rank": rank[-1],
         "rank at first": np.nan if made["start"] else rank[0],
         "norm": norm[-1],
@@ -162,7 +169,8 @@ def the_same(made):
     return json.dumps([{**made["task"], "every": 0}, made["seed"], made["start"], made["constraint"]])
 
 
-known = [recording for recording in finished().values() if recording.provenance["task"]["name"] in measures]
+everything = finished()
+known = [recording for recording in everything.values() if recording.provenance["task"]["name"] in measures]
 known = {the_same(r.provenance): r for r in known if of_this_tier(r.provenance["task"])}
 runs = pd.DataFrame(row(recording) for recording in known.values())
 runs = runs[runs["seed"].isin(seeds)]
