@@ -668,7 +668,8 @@ against(
 # %% tags=["hide-input"]
 def related(table, column):
     """Rank correlation of the barrier with something else."""
-    return float(spearmanr(table["barrier"], table[column]).statistic)
+    varies = table[["barrier", column]].nunique().min() > 1  # else there is no correlation
+    return float(spearmanr(table["barrier"], table[column]).statistic) if varies else np.nan
 
 
 def of_trunk(name, trunk):
@@ -1291,7 +1292,8 @@ two_members = pots[pots["members"] == 2].assign(gain=lambda table: table["mean m
 
 def told(table, guide):
     """Rank correlation of what a soup of two gains over its members with something known before."""
-    return float(spearmanr(table["gain"], table[guide]).statistic)
+    varies = table[["gain", guide]].nunique().min() > 1
+    return float(spearmanr(table["gain"], table[guide]).statistic) if varies else np.nan
 
 
 def told_in_trunk(guide):
