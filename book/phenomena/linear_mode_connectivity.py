@@ -666,10 +666,10 @@ against(
 
 
 # %% tags=["hide-input"]
-def related(table, column):
-    """Rank correlation of the barrier with something else."""
-    varies = table[["barrier", column]].nunique().min() > 1  # else there is no correlation
-    return float(spearmanr(table["barrier"], table[column]).statistic) if varies else np.nan
+def related(table, column, beside="barrier"):
+    """Rank correlation of the barrier, or another column, with something else; none where one of them is constant."""
+    varies = table[[beside, column]].nunique().min() > 1
+    return float(spearmanr(table[beside], table[column]).statistic) if varies else np.nan
 
 
 def of_trunk(name, trunk):
@@ -1290,18 +1290,13 @@ pd.DataFrame(
 two_members = pots[pots["members"] == 2].assign(gain=lambda table: table["mean member, loss"] - table["soup, loss"])
 
 
-def told(table, guide):
-    """Rank correlation of what a soup of two gains over its members with something known before."""
-    varies = table[["gain", guide]].nunique().min() > 1
-    return float(spearmanr(table["gain"], table[guide]).statistic) if varies else np.nan
-
-
 def told_in_trunk(guide):
-    return [told(two_members[two_members["seed"] == trunk], guide) for trunk in seeds]
+    """Rank correlation of what a soup of two gains over its members with something known before, for each trunk."""
+    return [related(two_members[two_members["seed"] == trunk], guide, "gain") for trunk in seeds]
 
 
 def told_at_split(guide):
-    return [told(part, guide) for _, part in two_members.groupby("split")]
+    return [related(part, guide, "gain") for _, part in two_members.groupby("split")]
 
 
 # %% tags=["remove-input"]
