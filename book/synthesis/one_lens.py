@@ -383,7 +383,7 @@ Markdown(
 )
 
 # %% [markdown]
-# Of this, nothing is a cause. The pages that intervene are {doc}`../phenomena/grokking`, {doc}`../phenomena/weight_decay` and {doc}`../phenomena/memorization`.
+# None of this shows what causes what. The pages that intervene are {doc}`../phenomena/grokking`, {doc}`../phenomena/weight_decay` and {doc}`../phenomena/memorization`.
 #
 # ## Early compared to what?
 #
