@@ -19,10 +19,8 @@ LARGEST = 110.0
 """Area, in points squared, of the dot of the network that lies furthest beside the plane."""
 
 
-def landscape(
-    heights: pd.DataFrame, paths: pd.DataFrame, *, name: str, caption: str, quantity: str, most: float | None = None
-) -> Figure:
-    """Return maps beside each other, one a panel, on one scale of colours; what exceeds ``most`` has the last one.
+def landscape(heights: pd.DataFrame, paths: pd.DataFrame, *, name: str, caption: str, quantity: str) -> Figure:
+    """Return maps beside each other, one a panel, on one scale of colours.
 
     ``heights`` has columns panel, x, y and value, and in each panel all its x with all its y. ``paths`` has panel,
     series, step, x, y and beside: where the foot of a network is in the plane, and how far from the plane the
@@ -39,15 +37,13 @@ def landscape(
     for panel, grid in grids.items():
         if grid.isna().any(axis=None) or panel not in walks:
             raise ValueError(f"panel {panel!r} takes a height for every x with every y, and at least one path")
-    low, high = float(heights["value"].min()), float(heights["value"].max())
-    levels = MaxNLocator(LEVELS).tick_values(low, min(high, most or high))
+    levels = MaxNLocator(LEVELS).tick_values(float(heights["value"].min()), float(heights["value"].max()))
     furthest = float(paths["beside"].max()) or 1.0
 
     def draw(theme: Theme) -> matplotlib.figure.Figure:
         figure, axes = plt.subplots(1, len(grids), figsize=(WIDTH, WIDTH / len(grids) + 0.6), squeeze=False)
         for ax, (panel, grid) in zip(axes.flat, grids.items(), strict=True):
-            shown = grid.clip(levels[0], levels[-1])
-            bands = ax.contourf(grid.columns, grid.index, shown, levels=levels, cmap="viridis")
+            bands = ax.contourf(grid.columns, grid.index, grid, levels=levels, cmap="viridis")
             for _, walk in walks[panel].groupby("series", sort=False):
                 _draw_walk(ax, walk, furthest)
             ax.set(title=panel, xlabel="distance in the plane", aspect="equal")
